@@ -1,0 +1,8 @@
+//! The pure domain of Waterspout.
+//!
+//! Owns: values and their encoding, frames, the ledger, the graph, groupings, placement, the plan, the links
+//! and credits between workers, and the epoch state machine. Leaves to others: every kind of I/O, clocks,
+//! threads, Kubernetes, gRPC. Time comes in as an argument; nothing here reads the environment.
+
+pub mod epoch;
+pub mod graph;
