@@ -4,5 +4,6 @@
 //! and credits between workers, and the epoch state machine. Leaves to others: every kind of I/O, clocks,
 //! threads, Kubernetes, gRPC. Time comes in as an argument; nothing here reads the environment.
 
+pub mod component;
 pub mod epoch;
 pub mod graph;

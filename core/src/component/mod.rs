@@ -1,0 +1,21 @@
+//! The built-in components: what each is called in a manifest, its settings and its class.
+//!
+//! Owns: one settings type per component kind, shared by the resource's schema (crate `waterspout-api`) and by
+//! the code that runs it (crate `waterspout-worker`). Leaves to others: parsing of manifests, running.
+//! Invariant: the key of a kind in a manifest is the `KIND` constant of its file.
+
+pub mod count;
+pub mod file;
+pub mod generator;
+pub mod redis;
+pub mod split;
+pub mod stdout;
+
+/// Where a spout goes on after its process died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpoutClass {
+    /// The source can be read again from a position: nothing is lost, what was in flight is emitted again.
+    ReReadable,
+    /// The source keeps what was not acknowledged and delivers it again.
+    Redelivered,
+}
