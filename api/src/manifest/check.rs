@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Number, Value};
+use waterspout_core::component::duration;
 
 use super::diagnostic::{Diagnostic, Source, Span};
 use super::rule::{self, Rule};
@@ -63,11 +64,11 @@ impl Checker<'_> {
             ("integer", NodeKind::Number(number)) => self.integer(schema, node, number, at),
             ("boolean", NodeKind::Bool(value)) => Value::Bool(*value),
             ("", _) => plain(node),
-            _ => self.wrong_type(expected, node, at),
+            _ => self.wrong_type(schema, expected, node, at),
         }
     }
 
-    fn wrong_type(&mut self, expected: &str, node: &Node, at: &At<'_>) -> Value {
+    fn wrong_type(&mut self, schema: &Value, expected: &str, node: &Node, at: &At<'_>) -> Value {
         let name = |kind: &str| match kind {
             "object" => "a map",
             "array" => "a list",
@@ -84,9 +85,7 @@ impl Checker<'_> {
                     "YAML reads this as `{value}`; put it in quotes if it is a text"
                 )),
             ),
-            (NodeKind::Number(_), "string") => {
-                ("a number", Some("put it in quotes if it is a text".to_owned()))
-            }
+            (NodeKind::Number(_), "string") => ("a number", Some(quote_or_write(schema))),
             (NodeKind::Bool(_), _) => ("a boolean", None),
             (NodeKind::Number(_), _) => ("a number", None),
             (NodeKind::Text(_), "array") => {
@@ -303,7 +302,6 @@ impl Checker<'_> {
     }
 
     fn text_rules(&mut self, schema: &Value, node: &Node, text: &str, at: &At<'_>) {
-        use waterspout_core::component::duration;
         for rule in rules(schema) {
             if let (Some(Rule::Duration { least, most }), Ok(given)) =
                 (Rule::parse(rule), duration::parse(text))
@@ -409,6 +407,14 @@ fn short(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+/// What to do about a number where a text is expected.
+fn quote_or_write(schema: &Value) -> String {
+    match schema.get("pattern").and_then(Value::as_str) {
+        Some(duration::PATTERN) => "a duration has a unit, as in `30s`".to_owned(),
+        _ => "put it in quotes if it is a text".to_owned(),
     }
 }
 

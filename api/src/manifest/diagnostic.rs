@@ -32,6 +32,14 @@ impl<'a> Source<'a> {
         Self { name, lines }
     }
 
+    /// The lines of a text. YAML ends a line at a carriage return, too.
+    pub(crate) fn lines(text: &'a str) -> Vec<&'a str> {
+        let unix = text
+            .split('\n')
+            .map(|line| line.strip_suffix('\r').unwrap_or(line));
+        unix.flat_map(|line| line.split('\r')).collect()
+    }
+
     pub(crate) fn line(&self, line: usize) -> &'a str {
         self.lines.get(line.wrapping_sub(1)).copied().unwrap_or("")
     }

@@ -82,6 +82,7 @@ mod tests {
 
     #[test]
     fn plain_scalars_are_read_as_kubectl_reads_them() {
+        // Seen with kubectl 1.32, `kubectl label --local -o json`.
         for (text, value) in [
             ("", json!(null)),
             ("~", json!(null)),

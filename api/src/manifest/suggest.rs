@@ -14,7 +14,8 @@ pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>)
             )
         })
         .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
+        // Of equally near names, the one as long as what was written: swapped letters are more likely than lost ones.
+        .min_by_key(|(distance, name)| (*distance, name.chars().count().abs_diff(wrong.len())))
         .map(|(_, name)| name)
 }
 

@@ -37,13 +37,17 @@ pub struct SpoutSpec {
     #[serde(default = "super::one")]
     #[schemars(range(min = 1, max = 1024))]
     pub replicas: u32,
-    /// Kind: the lines of files. Changing it makes a new revision.
+    /// Kind: the lines of files, each as a tuple of one text field, without its line end. It can read them again: a
+    /// line whose tuple failed is emitted again. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileSpoutConfig>,
-    /// Kind: made-up tuples, for tests, demonstrations and benchmarks. Changing it makes a new revision.
+    /// Kind: made-up tuples of one field, for tests, demonstrations and benchmarks. It can make the same ones again.
+    /// Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generator: Option<GeneratorConfig>,
-    /// Kind: the entries of a Redis stream, read through a consumer group. Changing it makes a new revision.
+    /// Kind: the entries of a Redis stream, read through a consumer group, which delivers again what was not
+    /// acknowledged. The fields of its stream `default` are read, as text, from the entry's fields of the same names.
+    /// Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisSpoutConfig>,
     /// The streams it emits to, with the names of their fields: at most 16, each with a name of its own. None by
@@ -80,19 +84,24 @@ pub struct BoltSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["from", "stream"])
     )]
     pub inputs: Vec<InputSpec>,
-    /// Kind: one tuple for each word of a text field. Changing it makes a new revision.
+    /// Kind: one tuple of one field for each word of a text field, cut at Unicode white space. Changing it makes a new
+    /// revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitConfig>,
-    /// Kind: how often each combination of fields was seen. Changing it makes a new revision.
+    /// Kind: how often each combination of fields was seen, counted in memory. It emits the fields of `by` in that order
+    /// and then the count, an integer. Group its input by the same fields, or each task has counts of its own.
+    /// Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<CountConfig>,
-    /// Kind: a sink that prints each tuple as a line. Changing it makes a new revision.
+    /// Kind: a sink that prints each tuple as a line on the worker's standard output: the terminal of `waterspout run`,
+    /// or the pod's log. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout: Option<StdoutConfig>,
     /// Kind: a sink that appends each tuple as a line to a file of its task. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileSinkConfig>,
-    /// Kind: a sink that sends one Redis command for each tuple. Changing it makes a new revision.
+    /// Kind: a sink that sends one Redis command for each tuple: exactly one of `append`, `increment` and `add` is set.
+    /// Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisSinkConfig>,
     /// The streams it emits to, with the names of their fields: at most 16, each with a name of its own. None by

@@ -5,6 +5,7 @@
 //! where there is a default and is an error elsewhere; no number format that the API server does not know.
 
 mod explain;
+mod field;
 mod reference;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use crate::resource::Topology;
 
-pub use explain::{UnknownPath, explain};
+pub use explain::{ExplainError, explain};
 pub use reference::reference;
 
 /// Why generated text cannot be made. It does not depend on input.
@@ -89,4 +90,21 @@ fn plain(value: &mut Value) {
         Value::Array(list) => list.iter_mut().for_each(plain),
         _ => {}
     }
+}
+
+/// A text in lines of at most so many characters, each after an indentation.
+fn wrap(text: &str, width: usize, indent: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = indent.to_owned();
+    for word in text.split_whitespace() {
+        if line.len() > indent.len() && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, indent.to_owned()));
+        }
+        if line.len() > indent.len() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines.join("\n")
 }
