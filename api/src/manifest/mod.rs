@@ -71,10 +71,7 @@ impl Manifest {
                 None,
             )]);
         }
-        let lines: Vec<&str> = text
-            .split('\n')
-            .map(|line| line.strip_suffix('\r').unwrap_or(line))
-            .collect();
+        let lines = Source::lines(text);
         let source = Source::new(name, &lines);
         read(&source, text).map_err(|mut faults| {
             faults.sort_by_key(|fault| (fault.line, fault.column));
