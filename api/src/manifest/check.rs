@@ -4,15 +4,16 @@
 //! Leaves to others: the forms of rules (`rule`), what only the graph shows (`meaning`). Invariants: all faults are
 //! found, not only the first; a document without faults, as JSON, is one that the API server takes.
 
-use std::collections::HashMap;
+mod list;
+mod scalar;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 use waterspout_core::component::duration;
 
 use super::diagnostic::{Diagnostic, Source, Span};
+use super::node::{Entry, Node, NodeKind};
 use super::rule::{self, Rule};
 use super::suggest;
-use super::yaml::{Entry, Node, NodeKind};
 
 /// The document as JSON, as it would be sent.
 ///
@@ -204,158 +205,6 @@ impl Checker<'_> {
             );
         }
     }
-
-    fn list(&mut self, schema: &Value, elements: &[Node], at: &At<'_>) -> Value {
-        let count = elements.len() as u64;
-        if let Some(least) = limit(schema, "minItems").filter(|least| count < *least) {
-            let message = format!("{} has {count} elements, but must have at least {least}", at.name);
-            self.fault(at.span, message, None);
-        }
-        if let Some(most) = limit(schema, "maxItems").filter(|most| count > *most) {
-            let message = format!("{} has {count} elements, but may have at most {most}", at.name);
-            self.fault(at.span, message, None);
-        }
-        let items = schema.get("items").unwrap_or(&Value::Null);
-        let list = elements
-            .iter()
-            .enumerate()
-            .map(|(index, element)| {
-                let name = element_name(at.name, index, element);
-                self.node(
-                    items,
-                    element,
-                    &At {
-                        name: &name,
-                        span: element.span,
-                    },
-                )
-            })
-            .collect();
-        match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
-            Some("set") => self.unique(
-                elements,
-                |element| Some((element.text()?.to_owned(), element.span)),
-                at,
-            ),
-            Some("map") => {
-                let keys: Vec<&str> = schema
-                    .get("x-kubernetes-list-map-keys")
-                    .and_then(Value::as_array)
-                    .map(|keys| keys.iter().filter_map(Value::as_str).collect())
-                    .unwrap_or_default();
-                self.unique(elements, |element| map_key(&keys, items, element), at);
-            }
-            _ => {}
-        }
-        Value::Array(list)
-    }
-
-    /// No two elements have the same key.
-    fn unique(&mut self, elements: &[Node], key: impl Fn(&Node) -> Option<(String, Span)>, at: &At<'_>) {
-        let mut seen: HashMap<String, usize> = HashMap::new();
-        for (key, span) in elements.iter().filter_map(key) {
-            match seen.get(&key) {
-                Some(line) => {
-                    let help = format!("it is already on line {line}");
-                    self.fault(span, format!("{} has `{key}` twice", at.name), Some(help));
-                }
-                None => {
-                    seen.insert(key, span.line);
-                }
-            }
-        }
-    }
-
-    fn text(&mut self, schema: &Value, node: &Node, text: &str, at: &At<'_>) -> Value {
-        let length = text.chars().count() as u64;
-        let before = self.faults.len();
-        if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-            let names = || values.iter().filter_map(Value::as_str);
-            if !names().any(|name| name == text) {
-                let help = match suggest::nearest(text, names()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("it is one of {}", suggest::list(names())),
-                };
-                self.fault(
-                    node.span,
-                    format!("{} cannot be `{}`", at.name, short(text)),
-                    Some(help),
-                );
-            }
-        }
-        if limit(schema, "minLength").is_some_and(|least| length < least) {
-            self.fault(node.span, format!("{} is empty", at.name), None);
-        }
-        if let Some(most) = limit(schema, "maxLength").filter(|most| length > *most) {
-            let message = format!("{} has {length} characters, but may have at most {most}", at.name);
-            self.fault(node.span, message, None);
-        }
-        let form = schema.get("pattern").and_then(Value::as_str).and_then(rule::form);
-        if let Some(form) = form.filter(|form| !(form.holds)(text)) {
-            let message = format!("{} cannot be `{}`", at.name, short(text));
-            self.fault(node.span, message, Some(form.expected.to_owned()));
-        }
-        if self.faults.len() == before {
-            self.text_rules(schema, node, text, at);
-        }
-        Value::String(text.to_owned())
-    }
-
-    fn text_rules(&mut self, schema: &Value, node: &Node, text: &str, at: &At<'_>) {
-        for rule in rules(schema) {
-            if let (Some(Rule::Duration { least, most }), Ok(given)) =
-                (Rule::parse(rule), duration::parse(text))
-                && !(least..=most).contains(&given)
-            {
-                let range = format!("from {} to {}", duration::format(least), duration::format(most));
-                self.fault(
-                    node.span,
-                    format!("{} must be {range}, but is {text}", at.name),
-                    None,
-                );
-            }
-        }
-    }
-
-    fn integer(&mut self, schema: &Value, node: &Node, number: &Number, at: &At<'_>) -> Value {
-        let least = schema.get("minimum").and_then(Value::as_i64);
-        let most = schema.get("maximum").and_then(Value::as_i64);
-        if !number.is_i64() && !number.is_u64() && number.as_f64().is_some_and(|value| value.fract() != 0.0) {
-            self.fault(
-                node.span,
-                format!("{} must be a whole number, but is {number}", at.name),
-                None,
-            );
-        } else if let Some(least) = least.filter(|least| below(number, *least)) {
-            self.fault(
-                node.span,
-                format!("{} must be at least {least}, but is {number}", at.name),
-                None,
-            );
-        } else if let Some(most) = most.filter(|most| above(number, *most)) {
-            self.fault(
-                node.span,
-                format!("{} must be at most {most}, but is {number}", at.name),
-                None,
-            );
-        }
-        Value::Number(number.clone())
-    }
-}
-
-/// Whether a number is less than a limit. One that is no `i64` is huge, or hugely negative.
-fn below(number: &Number, limit: i64) -> bool {
-    number.as_i64().map_or_else(
-        || number.as_f64().is_some_and(|value| value < 0.0),
-        |value| value < limit,
-    )
-}
-
-fn above(number: &Number, limit: i64) -> bool {
-    number.as_i64().map_or_else(
-        || number.as_f64().is_some_and(|value| value > 0.0),
-        |value| value > limit,
-    )
 }
 
 fn limit(schema: &Value, key: &str) -> Option<u64> {
@@ -368,38 +217,6 @@ fn rules(schema: &Value) -> impl Iterator<Item = &str> {
         .into_iter()
         .flatten()
         .filter_map(|rule| rule.get("rule")?.as_str())
-}
-
-/// The key of an element of a list that is a map by some fields, and where to point.
-fn map_key(keys: &[&str], schema: &Value, element: &Node) -> Option<(String, Span)> {
-    let mut parts = Vec::new();
-    let mut span = None;
-    for key in keys {
-        let given = element
-            .get(key)
-            .filter(|node| !matches!(node.kind, NodeKind::Null));
-        let default = || schema.get("properties")?.get(key)?.get("default")?.as_str();
-        parts.push(match given {
-            Some(node) => node.text()?,
-            None => default()?,
-        });
-        span = span.or(given.map(|node| node.span));
-    }
-    Some((parts.join("."), span.unwrap_or(element.span)))
-}
-
-/// How to call an element: by its own name if it has one.
-fn element_name(list: &str, index: usize, element: &Node) -> String {
-    let list = list.trim_matches('`');
-    let singular = list.strip_suffix('s').unwrap_or(list);
-    match element
-        .get("name")
-        .or_else(|| element.get("from"))
-        .and_then(Node::text)
-    {
-        Some(name) => format!("{singular} `{}`", short(name)),
-        None => format!("`{list}[{index}]`"),
-    }
 }
 
 /// The beginning of a text that may be long.

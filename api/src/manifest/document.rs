@@ -7,8 +7,8 @@
 use serde_json::{Value, json};
 
 use super::diagnostic::{Diagnostic, Source, Span};
+use super::node::Node;
 use super::suggest;
-use super::yaml::Node;
 use crate::resource::{API_VERSION, KIND, MAX_NAME, NAME_PATTERN};
 
 /// What a document is.
@@ -33,7 +33,7 @@ pub(super) fn kind(source: &Source<'_>, document: &Node) -> Result<DocumentKind,
         length: 1,
         ..document.span
     };
-    if !matches!(document.kind, super::yaml::NodeKind::Map(_)) {
+    if !matches!(document.kind, super::node::NodeKind::Map(_)) {
         let message = "the document must be a map with `apiVersion`, `kind`, `metadata` and `spec`";
         return Err(source.diagnostic(document.span, message, None));
     }

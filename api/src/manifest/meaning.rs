@@ -7,7 +7,7 @@ use waterspout_core::component::check::ConfigPlace;
 use waterspout_core::graph::Role;
 
 use super::diagnostic::{Diagnostic, Source, Span};
-use super::yaml::Node;
+use super::node::Node;
 use crate::resource::{ComponentFault, TopologySpec};
 
 /// One step into a document.
@@ -68,7 +68,7 @@ pub(super) fn span(document: &Node, path: &[Step]) -> Span {
             Step::Key(key) => node.entry(key).map(|entry| {
                 let scalar = !matches!(
                     entry.value.kind,
-                    super::yaml::NodeKind::List(_) | super::yaml::NodeKind::Map(_)
+                    super::node::NodeKind::List(_) | super::node::NodeKind::Map(_)
                 );
                 (
                     &entry.value,

@@ -12,6 +12,7 @@ mod check;
 mod diagnostic;
 mod document;
 mod meaning;
+mod node;
 mod rule;
 mod scalar;
 pub(crate) mod suggest;
@@ -26,7 +27,7 @@ use crate::resource::Topology;
 use crate::schema;
 use diagnostic::{Source, Span};
 use document::DocumentKind;
-use yaml::Node;
+use node::Node;
 
 pub use diagnostic::Diagnostic;
 

@@ -6,7 +6,7 @@
 
 use waterspout_core::component::{ADDRESS_PATTERN, duration};
 
-use super::yaml::Node;
+use super::node::Node;
 use crate::resource::{FIELD_PATTERN, NAME_PATTERN};
 
 /// The names of spouts and bolts are different: the graph checks that, and says it better.

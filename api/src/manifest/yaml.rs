@@ -6,86 +6,15 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Number, Value};
+use serde_json::Value;
 use serde_saphyr::granit_parser::{self as parser, Event, Marker, Parser, ScalarStyle, StructureStyle, Tag};
 
 use super::diagnostic::{Diagnostic, Source, Span};
+use super::node::{Entry, Node, NodeKind};
 use super::scalar;
 
 /// The most that aliases may multiply a text to: nodes and characters together.
 const MAX_EXPANSION: usize = 1 << 20;
-
-/// A value and where it stands.
-#[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) span: Span,
-    pub(super) kind: NodeKind,
-}
-
-/// A value.
-#[derive(Debug, Clone)]
-pub(super) enum NodeKind {
-    Null,
-    Bool(bool),
-    Number(Number),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
-}
-
-/// A key and its value.
-#[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_span: Span,
-    pub(super) value: Node,
-}
-
-impl Node {
-    /// The entry of a map by its key.
-    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
-        match &self.kind {
-            NodeKind::Map(entries) => entries.iter().find(|entry| entry.key == key),
-            _ => None,
-        }
-    }
-
-    /// The value of a map by its key.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
-        self.entry(key).map(|entry| &entry.value)
-    }
-
-    /// The element of a list.
-    pub(super) fn element(&self, index: usize) -> Option<&Node> {
-        match &self.kind {
-            NodeKind::List(elements) => elements.get(index),
-            _ => None,
-        }
-    }
-
-    /// The text, if it is one.
-    pub(super) fn text(&self) -> Option<&str> {
-        match &self.kind {
-            NodeKind::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// How much of the budget a copy takes.
-    fn size(&self) -> usize {
-        match &self.kind {
-            NodeKind::Null | NodeKind::Bool(_) | NodeKind::Number(_) => 1,
-            NodeKind::Text(text) => 1 + text.len(),
-            NodeKind::List(elements) => 1 + elements.iter().map(Node::size).sum::<usize>(),
-            NodeKind::Map(entries) => {
-                1 + entries
-                    .iter()
-                    .map(|entry| entry.key.len() + entry.value.size())
-                    .sum::<usize>()
-            }
-        }
-    }
-}
 
 /// A node under construction.
 enum Open {
@@ -221,7 +150,7 @@ impl Builder<'_> {
         };
         self.budget = budget;
         let mut node = node.clone();
-        respan(&mut node, span);
+        node.put_at(span);
         Ok(node)
     }
 
@@ -393,21 +322,6 @@ impl Builder<'_> {
             length: length.max(1),
             ..start
         }
-    }
-}
-
-/// A copy by alias stands, with all that is in it, where the alias stands.
-fn respan(node: &mut Node, span: Span) {
-    node.span = span;
-    match &mut node.kind {
-        NodeKind::List(elements) => elements.iter_mut().for_each(|element| respan(element, span)),
-        NodeKind::Map(entries) => {
-            for entry in entries {
-                entry.key_span = span;
-                respan(&mut entry.value, span);
-            }
-        }
-        _ => {}
     }
 }
 
