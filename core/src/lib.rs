@@ -6,4 +6,8 @@
 
 pub mod component;
 pub mod epoch;
+pub mod frame;
 pub mod graph;
+pub mod hash;
+pub mod ledger;
+pub mod value;
