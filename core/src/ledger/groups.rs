@@ -147,6 +147,12 @@ impl Ledger {
             && self.groups.len() < self.max_groups()
     }
 
+    /// How many more roots may be emitted, as far as their number goes.
+    #[inline]
+    pub fn room(&self) -> usize {
+        if self.has_room() { self.settings.max_pending - self.pending } else { 0 }
+    }
+
     fn max_groups(&self) -> usize {
         self.settings.max_pending.div_ceil(GROUP) * 4 + 64
     }
