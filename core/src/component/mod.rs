@@ -4,12 +4,20 @@
 //! the code that runs it (crate `waterspout-worker`). Leaves to others: parsing of manifests, running.
 //! Invariant: the key of a kind in a manifest is the `KIND` constant of its file.
 
+pub mod check;
 pub mod count;
+pub mod duration;
 pub mod file;
 pub mod generator;
 pub mod redis;
 pub mod split;
 pub mod stdout;
+
+/// The stream that a built-in component emits to, and the name of a stream that has none in a manifest.
+pub const DEFAULT_STREAM: &str = "default";
+
+/// What an address looks like, as a regular expression: a host, a colon and a port.
+pub const ADDRESS_PATTERN: &str = "^[^ ]+:[0-9]{1,5}$";
 
 /// Where a spout goes on after its process died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,191 @@
+//! Spouts, bolts, their inputs and their streams.
+//!
+//! Owns: what a component of the resource looks like. Leaves to others: the settings of each kind
+//! (`waterspout_core::component`). Invariant: of the fields of one struct that are kinds or groupings, the rule on
+//! that struct says how many may be set, so a new one is added in both places (a test compares them).
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+use waterspout_core::component::{
+    DEFAULT_STREAM,
+    count::CountConfig,
+    file::{FileSinkConfig, FileSpoutConfig},
+    generator::GeneratorConfig,
+    redis::{RedisSinkConfig, RedisSpoutConfig},
+    split::SplitConfig,
+    stdout::StdoutConfig,
+};
+
+/// What a component's and a stream's name look like.
+pub(crate) const NAME_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+/// What a field's name looks like.
+pub(crate) const FIELD_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_.-]*$";
+
+/// A component that brings tuples in from outside. Exactly one of its kinds is set: `file`, `generator` or `redis`.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("(has(self.file) ? 1 : 0) + (has(self.generator) ? 1 : 0) + (has(self.redis) ? 1 : 0) == 1")
+        .message("exactly one of file, generator, redis must be set")
+)]
+pub struct SpoutSpec {
+    /// The spout's name: a DNS label of at most 63 characters, that no other component has. Changing it makes a new
+    /// revision.
+    #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
+    pub name: String,
+    /// How many tasks of it run: 1 to 1024, 1 by default. Changing it starts a new epoch.
+    #[serde(default = "super::one")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub replicas: u32,
+    /// Kind: the lines of files, each as a tuple of one text field, without its line end. It can read them again: a
+    /// line whose tuple failed is emitted again. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileSpoutConfig>,
+    /// Kind: made-up tuples of one field, for tests, demonstrations and benchmarks. It can make the same ones again.
+    /// Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generator: Option<GeneratorConfig>,
+    /// Kind: the entries of a Redis stream, read through a consumer group, which delivers again what was not
+    /// acknowledged. The fields of its stream `default` are read, as text, from the entry's fields of the same names.
+    /// Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisSpoutConfig>,
+    /// The streams it emits to, with the names of their fields: at most 16, each with a name of its own. None by
+    /// default. Changing them makes a new revision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub streams: Vec<StreamSpec>,
+}
+
+/// A component that takes tuples and may emit others. Exactly one of its kinds is set: `split`, `count`, `stdout`,
+/// `file` or `redis`.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("(has(self.split) ? 1 : 0) + (has(self.count) ? 1 : 0) + (has(self.stdout) ? 1 : 0) + (has(self.file) ? 1 : 0) + (has(self.redis) ? 1 : 0) == 1")
+        .message("exactly one of split, count, stdout, file, redis must be set")
+)]
+pub struct BoltSpec {
+    /// The bolt's name: a DNS label of at most 63 characters, that no other component has. Changing it makes a new
+    /// revision.
+    #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
+    pub name: String,
+    /// How many tasks of it run: 1 to 1024, 1 by default. Changing it starts a new epoch.
+    #[serde(default = "super::one")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub replicas: u32,
+    /// The streams it takes tuples from: 1 to 64, each stream of each component at most once. Changing them makes a
+    /// new revision.
+    #[schemars(
+        length(min = 1, max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["from", "stream"])
+    )]
+    pub inputs: Vec<InputSpec>,
+    /// Kind: one tuple of one field for each word of a text field, cut at Unicode white space. Changing it makes a new
+    /// revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitConfig>,
+    /// Kind: how often each combination of fields was seen, counted in memory. It emits the fields of `by` in that order
+    /// and then the count, an integer. Group its input by the same fields, or each task has counts of its own.
+    /// Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<CountConfig>,
+    /// Kind: a sink that prints each tuple as a line on the worker's standard output: the terminal of `waterspout run`,
+    /// or the pod's log. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<StdoutConfig>,
+    /// Kind: a sink that appends each tuple as a line to a file of its task. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileSinkConfig>,
+    /// Kind: a sink that sends one Redis command for each tuple: exactly one of `append`, `increment` and `add` is set.
+    /// Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisSinkConfig>,
+    /// The streams it emits to, with the names of their fields: at most 16, each with a name of its own. None by
+    /// default, as it is for a sink. Changing them makes a new revision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub streams: Vec<StreamSpec>,
+}
+
+/// One stream that a bolt takes tuples from, and how they choose among the bolt's tasks: by at most one grouping of
+/// `shuffle`, `fields`, `all` and `global`, and by `shuffle` if none is set.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("(has(self.shuffle) ? 1 : 0) + (has(self.fields) ? 1 : 0) + (has(self.all) ? 1 : 0) + (has(self.global) ? 1 : 0) <= 1")
+        .message("at most one of shuffle, fields, all, global may be set")
+)]
+pub struct InputSpec {
+    /// The component that emits the stream. A bolt may take its own stream. Changing it makes a new revision.
+    #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
+    pub from: String,
+    /// The name of the stream, `default` by default. Changing it makes a new revision.
+    #[serde(default = "default_stream")]
+    #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
+    pub stream: String,
+    /// Grouping: tuples are spread evenly over the tasks. It has no settings: `shuffle: {}`. The default. Changing it
+    /// makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle: Option<ShuffleGrouping>,
+    /// Grouping: tuples that are equal in these fields go to the same task. 1 to 32 names of fields of the stream,
+    /// each once. Changing them makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 32),
+        inner(length(min = 1, max = 63)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub fields: Option<Vec<String>>,
+    /// Grouping: each tuple goes to every task. It has no settings: `all: {}`. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all: Option<AllGrouping>,
+    /// Grouping: all tuples go to the bolt's first task. It has no settings: `global: {}`. Changing it makes a new
+    /// revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub global: Option<GlobalGrouping>,
+}
+
+/// Tuples are spread evenly over the tasks.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShuffleGrouping {}
+
+/// Each tuple goes to every task.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllGrouping {}
+
+/// All tuples go to the first task.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GlobalGrouping {}
+
+/// A stream that a component emits to.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StreamSpec {
+    /// The stream's name, a DNS label of at most 63 characters, `default` by default. Changing it makes a new
+    /// revision.
+    #[serde(default = "default_stream")]
+    #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
+    pub name: String,
+    /// The names of its tuples' fields, in order: 1 to 32, each once. A name has letters, digits, `_`, `.` and `-`,
+    /// starts with a letter or `_`, and is at most 63 characters long. Changing them makes a new revision.
+    #[schemars(
+        length(min = 1, max = 32),
+        inner(length(max = 63), regex(pattern = FIELD_PATTERN)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub fields: Vec<String>,
+}
+
+fn default_stream() -> String {
+    DEFAULT_STREAM.to_owned()
+}

@@ -1,0 +1,165 @@
+//! The types of the Topology resource, `waterspout.dev/v1alpha1`.
+//!
+//! Owns: fields, their user documentation, ranges, defaults and rules, of which the schema is generated. Leaves to
+//! others: the settings of the built-in components (`waterspout_core::component`), enforcing the schema (the API
+//! server, and `manifest` here), what only the whole graph shows (`waterspout_core::graph`).
+//! Invariants: every list and text is bounded, so that the rules fit the API server's budget; a rule has one of the
+//! forms that `manifest::rule` knows; a field exists only if it works.
+
+#![allow(
+    unreachable_pub,
+    reason = "the schema's derive repeats each struct inside of a function"
+)]
+
+mod component;
+mod graph;
+mod status;
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+use waterspout_core::component::duration;
+
+pub use component::{
+    AllGrouping, BoltSpec, GlobalGrouping, InputSpec, ShuffleGrouping, SpoutSpec, StreamSpec,
+};
+pub(crate) use component::{FIELD_PATTERN, NAME_PATTERN};
+pub use graph::{ComponentFault, ToGraphError};
+pub use status::{TopologyState, TopologyStatus};
+
+/// The API group.
+pub const GROUP: &str = "waterspout.dev";
+/// The group and version, as `apiVersion` says them.
+pub const API_VERSION: &str = "waterspout.dev/v1alpha1";
+/// The kind.
+pub const KIND: &str = "Topology";
+/// The most characters that a topology's name has.
+pub const MAX_NAME: usize = 40;
+
+/// What runs: spouts that bring tuples in, bolts that take and emit them, and on how many workers.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "waterspout.dev",
+    version = "v1alpha1",
+    kind = "Topology",
+    plural = "topologies",
+    shortname = "topo",
+    category = "all",
+    namespaced,
+    derive = "PartialEq",
+    status = "TopologyStatus",
+    doc = "A graph of spouts and bolts that processes streams of tuples, and the unit of deployment.",
+    scale(
+        spec_replicas_path = ".spec.workers.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas", description = "workers that are ready"),
+    printcolumn(name = "Workers", type_ = "integer", json_path = ".spec.workers.replicas", description = "workers that are wanted"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 40")
+        .message("metadata.name must have at most 40 characters"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must be a DNS label: a-z, 0-9 and -, with a letter or digit first and last")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("!self.bolts.exists(b, self.spouts.exists(s, s.name == b.name))")
+        .message("a spout and a bolt cannot have the same name")
+)]
+pub struct TopologySpec {
+    /// The worker processes that share the tasks. One worker if absent.
+    #[serde(default)]
+    pub workers: WorkersSpec,
+    /// How tuples are tracked until they are processed. At least once if absent: a tuple whose tree fails or takes
+    /// too long is emitted again.
+    #[serde(default)]
+    pub delivery: DeliverySpec,
+    /// The spouts, which bring tuples in: 1 to 256, each with a name of its own. Adding, removing or changing one
+    /// makes a new revision, except for its `replicas`.
+    #[schemars(
+        length(min = 1, max = 256),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub spouts: Vec<SpoutSpec>,
+    /// The bolts, which take tuples and emit others or pass them on to the outside: at most 256, each with a name of
+    /// its own. None by default. Adding, removing or changing one makes a new revision, except for its `replicas`.
+    #[serde(default)]
+    #[schemars(
+        length(max = 256),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub bolts: Vec<BoltSpec>,
+}
+
+/// The worker processes.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkersSpec {
+    /// How many workers there are: 1 to 64, 1 by default. `kubectl scale` writes it. In a cluster each is a pod.
+    /// Changing it starts a new epoch: tasks move, and workers that stay are not restarted.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 64))]
+    pub replicas: u32,
+}
+
+impl Default for WorkersSpec {
+    fn default() -> Self {
+        Self { replicas: one() }
+    }
+}
+
+/// How tuples are tracked. Delivery is at least once.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeliverySpec {
+    /// A tuple whose tree takes longer than this is failed, and its spout emits it again: a duration (`30s`, `1m30s`)
+    /// from `100ms` to `24h`, `30s` by default. Changing it starts a new epoch.
+    #[serde(default = "timeout_ms", rename = "timeout", with = "duration")]
+    #[schemars(with = "String", length(max = 40), extend("pattern" = duration::PATTERN))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('24h')")
+            .message("must be from 100ms to 24h")
+    )]
+    pub timeout_ms: u64,
+    /// How many tuples each spout task has in flight, at most: 1 to 1000000, 65536 by default. A spout that has
+    /// so many waits. Changing it starts a new epoch.
+    #[serde(default = "max_pending")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_pending: u32,
+    /// How long tuples in flight may take to finish when the tasks are about to move or to stop, before they are
+    /// failed and emitted again later: a duration from `0s` to `10m`, `5s` by default. Changing it starts a new epoch.
+    #[serde(default = "drain_timeout_ms", rename = "drainTimeout", with = "duration")]
+    #[schemars(with = "String", length(max = 40), extend("pattern" = duration::PATTERN))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('10m')")
+            .message("must be from 0s to 10m")
+    )]
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for DeliverySpec {
+    fn default() -> Self {
+        Self {
+            timeout_ms: timeout_ms(),
+            max_pending: max_pending(),
+            drain_timeout_ms: drain_timeout_ms(),
+        }
+    }
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn timeout_ms() -> u64 {
+    30_000
+}
+
+const fn max_pending() -> u32 {
+    65_536
+}
+
+const fn drain_timeout_ms() -> u64 {
+    5_000
+}

@@ -1,0 +1,51 @@
+//! What the operator reports of a topology.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What is known of a topology that was applied. Written by the operator.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopologyStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// What the topology does, in a word: `Pending`, `Running`, `Failed` or `Complete`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<TopologyState>,
+    /// How many workers exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// How many workers are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// The label selector of its workers' pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub selector: Option<String>,
+    /// The epoch that runs: it grows each time the plan changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
+    /// The conditions `Accepted` and `Ready`, with reason and message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"])
+    )]
+    pub conditions: Vec<Condition>,
+}
+
+/// What a topology does, in a word.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopologyState {
+    /// Its workers are being started.
+    Pending,
+    /// It processes tuples.
+    Running,
+    /// It cannot run; the conditions say why.
+    Failed,
+    /// All its spouts have ended and their tuples are processed.
+    Complete,
+}
