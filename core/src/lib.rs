@@ -6,4 +6,12 @@
 
 pub mod component;
 pub mod epoch;
+pub mod finish;
+pub mod frame;
 pub mod graph;
+pub mod hash;
+pub mod ledger;
+pub mod placement;
+pub mod plan;
+pub mod routing;
+pub mod value;

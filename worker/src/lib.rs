@@ -1,1 +1,8 @@
-//! p
+//! The data plane of Waterspout.
+//!
+//! Owns: components that run (spouts, bolts, sinks), the task core, what schedules tasks, the transport between
+//! workers, discovery, the parent process and the endpoints of a worker. Leaves to others: the Topology resource
+//! (crate `waterspout-api`), and everything pure (crate `waterspout-core`).
+
+pub mod component;
+pub mod gate;

@@ -1,0 +1,78 @@
+//! The graph as it is written: what a manifest says and a plan carries. Nothing is checked yet.
+
+use serde::{Deserialize, Serialize};
+
+/// All components of a topology.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GraphSpec {
+    /// Spouts and bolts, in the order of the manifest.
+    pub components: Vec<ComponentSpec>,
+}
+
+/// One component.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ComponentSpec {
+    /// Its name, unique in the topology.
+    pub name: String,
+    /// Spout or bolt.
+    pub role: Role,
+    /// The key of its kind, such as `file`.
+    pub kind: String,
+    /// The settings of its kind.
+    pub config: serde_json::Value,
+    /// Its number of tasks.
+    pub replicas: u32,
+    /// What it reads; nothing for a spout.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputSpec>,
+    /// What it emits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<StreamSpec>,
+}
+
+/// Spout or bolt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// Brings tuples in.
+    Spout,
+    /// Takes tuples.
+    Bolt,
+}
+
+/// One input of a bolt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InputSpec {
+    /// The component that emits it.
+    pub from: String,
+    /// The name of the stream.
+    pub stream: String,
+    /// How tuples choose among the tasks.
+    pub grouping: GroupingSpec,
+}
+
+/// How tuples choose among a consumer's tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GroupingSpec {
+    /// Evenly.
+    Shuffle,
+    /// Equal values of these fields to the same task.
+    Fields(Vec<String>),
+    /// All to the first task.
+    Global,
+    /// A copy to each task.
+    All,
+}
+
+/// One output stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StreamSpec {
+    /// Its name; `default` if the manifest gives none.
+    pub name: String,
+    /// The names of its fields, in order.
+    pub fields: Vec<String>,
+}

@@ -1,0 +1,390 @@
+//! The accumulators of one spout task, by group.
+
+use std::collections::VecDeque;
+
+use super::{Change, LedgerEntry};
+use crate::frame::{GroupId, RootBits};
+
+/// Roots of a group.
+const GROUP: usize = 256;
+
+/// What a spout task's ledger is told once.
+#[derive(Debug, Clone, Copy)]
+pub struct LedgerSettings {
+    /// The spout's task.
+    pub spout: u32,
+    /// The life of its process.
+    pub life: u32,
+    /// A root that is not done after so many microseconds is failed.
+    pub timeout_micros: u64,
+    /// Most roots that may be pending.
+    pub max_pending: usize,
+    /// Most bytes of rows that pending roots may have been emitted with.
+    pub max_pending_bytes: usize,
+}
+
+/// What became of roots, in terms of the spout's own message ids.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Message ids of roots that are done.
+    pub acked: Vec<u64>,
+    /// For runs of `acked` in order: how many, and the time from emit to ack in microseconds.
+    pub latencies: Vec<(u32, u64)>,
+    /// Message ids of roots that a task failed, or that were lost.
+    pub failed: Vec<u64>,
+    /// Message ids of roots that took too long.
+    pub timed_out: Vec<u64>,
+}
+
+impl Outcome {
+    /// Whether nothing happened.
+    pub fn is_empty(&self) -> bool {
+        self.acked.is_empty() && self.failed.is_empty() && self.timed_out.is_empty()
+    }
+
+    /// Forgets all, keeping the memory.
+    pub fn clear(&mut self) {
+        self.acked.clear();
+        self.latencies.clear();
+        self.failed.clear();
+        self.timed_out.clear();
+    }
+}
+
+/// One spout task's roots that are not done yet.
+#[derive(Debug)]
+pub struct Ledger {
+    settings: LedgerSettings,
+    /// Groups in order of their sequence; the front one is `first`.
+    groups: VecDeque<Box<Group>>,
+    first: u64,
+    pending: usize,
+    pending_bytes: usize,
+    /// Retired groups, to be used again.
+    spare: Vec<Box<Group>>,
+}
+
+#[derive(Debug)]
+struct Group {
+    accumulators: [u64; GROUP],
+    messages: [u64; GROUP],
+    pending: RootBits,
+    roots: usize,
+    bytes: usize,
+    pending_roots: usize,
+    sealed: bool,
+    /// From which root on which time of emission holds; times grow.
+    times: Vec<(u8, u64)>,
+}
+
+impl Group {
+    fn empty() -> Box<Self> {
+        Box::new(Self {
+            accumulators: [0; GROUP],
+            messages: [0; GROUP],
+            pending: [0; 4],
+            roots: 0,
+            bytes: 0,
+            pending_roots: 0,
+            sealed: false,
+            times: Vec::new(),
+        })
+    }
+
+    fn reset(&mut self) {
+        self.accumulators.fill(0);
+        self.pending = [0; 4];
+        self.roots = 0;
+        self.bytes = 0;
+        self.pending_roots = 0;
+        self.sealed = false;
+        self.times.clear();
+    }
+
+    fn last_time(&self) -> u64 {
+        self.times.last().map_or(0, |time| time.1)
+    }
+
+    fn first_time(&self) -> u64 {
+        self.times.first().map_or(0, |time| time.1)
+    }
+
+    fn emitted_at(&self, root: usize) -> u64 {
+        let after = self.times.partition_point(|time| usize::from(time.0) <= root);
+        self.times[after - 1].1
+    }
+
+    fn is_full(&self) -> bool {
+        self.sealed || self.roots == GROUP
+    }
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(settings: LedgerSettings) -> Self {
+        Self {
+            settings,
+            groups: VecDeque::new(),
+            first: 0,
+            pending: 0,
+            pending_bytes: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Roots that are neither acked nor failed.
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Whether another root may be emitted.
+    ///
+    /// Groups are bounded as well as roots, since one slow root keeps the memory of its whole group.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.pending < self.settings.max_pending
+            && self.pending_bytes < self.settings.max_pending_bytes
+            && self.groups.len() < self.max_groups()
+    }
+
+    /// How many more roots may be emitted, as far as their number goes.
+    #[inline]
+    pub fn room(&self) -> usize {
+        if self.has_room() { self.settings.max_pending - self.pending } else { 0 }
+    }
+
+    fn max_groups(&self) -> usize {
+        self.settings.max_pending.div_ceil(GROUP) * 4 + 64
+    }
+
+    /// Opens a root for message `message`, emitted at `now` (microseconds) with rows of `bytes` bytes in all.
+    ///
+    /// The root is not done before [`Ledger::registered`] was called for the frames it went into.
+    #[inline]
+    pub fn open(&mut self, message: u64, bytes: usize, now: u64) -> (GroupId, u8) {
+        let full = self.groups.back().is_none_or(|group| {
+            group.is_full() || now.saturating_sub(group.first_time()) > self.settings.timeout_micros / 4
+        });
+        if full {
+            self.open_group();
+        }
+        let sequence = self.first + self.groups.len() as u64 - 1;
+        let group = self
+            .groups
+            .back_mut()
+            .expect("a group was just made if there was none");
+        let root = group.roots;
+        group.roots += 1;
+        group.accumulators[root] = 0;
+        group.messages[root] = message;
+        group.pending[root >> 6] |= 1 << (root & 63);
+        group.pending_roots += 1;
+        group.bytes += bytes;
+        if group.last_time() < now || group.times.is_empty() {
+            group.times.push((root as u8, now));
+        }
+        self.pending += 1;
+        self.pending_bytes += bytes;
+        (
+            GroupId {
+                spout: self.settings.spout,
+                life: self.settings.life,
+                sequence,
+            },
+            root as u8,
+        )
+    }
+
+    fn open_group(&mut self) {
+        if let Some(last) = self.groups.back_mut() {
+            last.sealed = true;
+        }
+        let group = self.spare.pop().unwrap_or_else(Group::empty);
+        self.groups.push_back(group);
+        self.retire();
+    }
+
+    /// Registers a frame for the root that [`Ledger::open`] opened last.
+    #[inline]
+    pub fn register_last(&mut self, frame: u64) {
+        if let Some(group) = self.groups.back_mut() {
+            group.accumulators[group.roots - 1] ^= frame;
+        }
+    }
+
+    /// Acks the root that was opened last if no frame carries it: it went nowhere.
+    pub fn settle_last(&mut self, now: u64, outcome: &mut Outcome) {
+        let Some(group) = self.groups.back() else { return };
+        let root = group.roots - 1;
+        if group.accumulators[root] == 0 {
+            let mut roots = [0; 4];
+            roots[root >> 6] = 1 << (root & 63);
+            let id = GroupId {
+                spout: self.settings.spout,
+                life: self.settings.life,
+                sequence: self.first + self.groups.len() as u64 - 1,
+            };
+            self.apply(
+                &LedgerEntry {
+                    group: id,
+                    roots,
+                    change: Change::Xor(0),
+                },
+                now,
+                outcome,
+            );
+        }
+    }
+
+    /// Applies one entry at `now` (microseconds). Entries for another life or for a retired group change nothing.
+    #[inline]
+    pub fn apply(&mut self, entry: &LedgerEntry, now: u64, outcome: &mut Outcome) {
+        if entry.group.life != self.settings.life || entry.group.spout != self.settings.spout {
+            return;
+        }
+        let Some(index) = entry.group.sequence.checked_sub(self.first) else {
+            return;
+        };
+        let Some(group) = self.groups.get_mut(index as usize) else {
+            return;
+        };
+        let before = (group.pending_roots, group.bytes);
+        match entry.change {
+            Change::Xor(id) => xor(group, &entry.roots, id, now, outcome),
+            Change::Fail => fail(group, &entry.roots, &mut outcome.failed),
+        }
+        self.settled(index as usize, before);
+    }
+
+    /// Fails every root that is pending: what was in flight is lost.
+    pub fn fail_all(&mut self, outcome: &mut Outcome) {
+        for index in 0..self.groups.len() {
+            let group = &mut self.groups[index];
+            let before = (group.pending_roots, group.bytes);
+            group.sealed = true;
+            fail(group, &[u64::MAX; 4], &mut outcome.failed);
+            self.pending -= before.0;
+            self.pending_bytes -= before.1;
+            self.groups[index].bytes = 0;
+        }
+        self.retire();
+    }
+
+    /// Fails the roots that took too long, at `now` (microseconds).
+    ///
+    /// A root is failed between one and one and a quarter times the timeout after it was emitted.
+    pub fn expire(&mut self, now: u64, outcome: &mut Outcome) {
+        for index in 0..self.groups.len() {
+            let group = &mut self.groups[index];
+            if group.last_time().saturating_add(self.settings.timeout_micros) > now {
+                break;
+            }
+            let before = (group.pending_roots, group.bytes);
+            group.sealed = true;
+            fail(group, &[u64::MAX; 4], &mut outcome.timed_out);
+            self.pending -= before.0;
+            self.pending_bytes -= before.1;
+            self.groups[index].bytes = 0;
+        }
+        self.retire();
+    }
+
+    /// When [`Ledger::expire`] is due next, in microseconds; never while nothing is pending.
+    pub fn next_expiry(&self) -> Option<u64> {
+        let oldest = self.groups.iter().find(|group| group.pending_roots > 0)?;
+        Some(oldest.last_time().saturating_add(self.settings.timeout_micros))
+    }
+
+    /// Accounts for roots of group `index` that are no longer pending.
+    #[inline]
+    fn settled(&mut self, index: usize, (roots, bytes): (usize, usize)) {
+        let group = &mut self.groups[index];
+        let gone = roots - group.pending_roots;
+        if gone == 0 {
+            return;
+        }
+        // Bytes go in proportion, and all of them with the last root.
+        let freed = if group.pending_roots == 0 {
+            bytes
+        } else {
+            bytes / roots * gone
+        };
+        group.bytes -= freed;
+        self.pending -= gone;
+        self.pending_bytes -= freed;
+        if group.pending_roots == 0 && index == 0 {
+            self.retire();
+        }
+    }
+
+    /// Drops the groups at the front that are full and done.
+    fn retire(&mut self) {
+        while let Some(front) = self.groups.front()
+            && front.pending_roots == 0
+            && front.is_full()
+            && let Some(mut group) = self.groups.pop_front()
+        {
+            self.first += 1;
+            if self.spare.len() < 64 {
+                group.reset();
+                self.spare.push(group);
+            }
+        }
+    }
+}
+
+/// XORs `id` into the accumulators of `roots`, and notes those that come to zero while they are pending.
+#[inline]
+fn xor(group: &mut Group, roots: &RootBits, id: u64, now: u64, outcome: &mut Outcome) {
+    let acked_before = outcome.acked.len();
+    let mut first_done = usize::MAX;
+    for word in 0..4 {
+        let mut bits = roots[word];
+        let mut done = 0u64;
+        if bits == u64::MAX {
+            for bit in 0..64 {
+                let slot = &mut group.accumulators[word * 64 + bit];
+                *slot ^= id;
+                done |= u64::from(*slot == 0) << bit;
+            }
+        } else {
+            while bits != 0 {
+                let bit = bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let slot = &mut group.accumulators[word * 64 + bit];
+                *slot ^= id;
+                done |= u64::from(*slot == 0) << bit;
+            }
+        }
+        done &= group.pending[word];
+        group.pending[word] &= !done;
+        if done != 0 && first_done == usize::MAX {
+            first_done = word * 64 + done.trailing_zeros() as usize;
+        }
+        while done != 0 {
+            let bit = done.trailing_zeros() as usize;
+            done &= done - 1;
+            outcome.acked.push(group.messages[word * 64 + bit]);
+        }
+    }
+    let count = outcome.acked.len() - acked_before;
+    if count > 0 {
+        group.pending_roots -= count;
+        outcome
+            .latencies
+            .push((count as u32, now.saturating_sub(group.emitted_at(first_done))));
+    }
+}
+
+fn fail(group: &mut Group, roots: &RootBits, failed: &mut Vec<u64>) {
+    for word in 0..4 {
+        let mut bits = roots[word] & group.pending[word];
+        group.pending[word] &= !bits;
+        while bits != 0 {
+            let bit = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            failed.push(group.messages[word * 64 + bit]);
+            group.pending_roots -= 1;
+        }
+    }
+}

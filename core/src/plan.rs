@@ -1,0 +1,189 @@
+//! The plan: what those who decide and the workers agree on. Versioned, serialised as JSON, golden-tested.
+//!
+//! Owns: the plan's form and its rules. Leaves to others: who makes one, and how it is carried out ([`crate::epoch`]).
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::graph::{Graph, GraphFault, GraphSpec};
+use crate::placement::WorkerIndex;
+
+/// The version of the form that this program writes and reads.
+pub const PLAN_VERSION: u32 = 1;
+
+/// A plan as it is written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Plan {
+    /// [`PLAN_VERSION`].
+    pub version: u32,
+    /// The topology's name.
+    pub topology: String,
+    /// The revision that the graph belongs to.
+    pub revision: String,
+    /// The epoch; grows with each change of the plan.
+    pub epoch: u64,
+    /// The graph.
+    pub graph: GraphSpec,
+    /// How tuples are tracked.
+    pub delivery: Delivery,
+    /// The workers.
+    pub members: Vec<Member>,
+    /// The worker that carries the plan out.
+    pub coordinator: WorkerIndex,
+    /// Every worker of every plan since the last epoch known to be started.
+    pub ask: Vec<WorkerIndex>,
+    /// Workers that are not waited for any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<WorkerIndex>,
+    /// The worker of each task.
+    pub placement: Vec<WorkerIndex>,
+    /// Whether spouts run.
+    pub active: bool,
+    /// The seed of the hash that groups by fields.
+    pub hash_seed: u64,
+}
+
+/// A worker of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Member {
+    /// Its index.
+    pub index: WorkerIndex,
+    /// Which pod it is; locally 0.
+    pub uid: u64,
+}
+
+/// How tuples are tracked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Delivery {
+    /// A root that takes longer is failed, in milliseconds.
+    pub timeout_ms: u64,
+    /// Most roots in flight of a spout task.
+    pub max_pending: u64,
+    /// Most bytes of rows that these were emitted with.
+    pub max_pending_bytes: u64,
+    /// How long a drain may take, in milliseconds.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Delivery {
+    fn default() -> Self {
+        Self { timeout_ms: 30_000, max_pending: 65_536, max_pending_bytes: 64 << 20, drain_timeout_ms: 5_000 }
+    }
+}
+
+/// Why a plan cannot be used.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// It is no plan.
+    #[error("the plan does not parse; it is written by the operator or by `waterspout run`, never by hand")]
+    Parse(#[source] serde_json::Error),
+    /// A later version wrote it.
+    #[error("the plan has version {found}, this worker reads {PLAN_VERSION}; use a worker of the version that wrote it")]
+    Version {
+        /// The version of the plan.
+        found: u32,
+    },
+    /// Its graph is wrong.
+    #[error("the plan's graph is wrong: {}", list(.0))]
+    Graph(Vec<GraphFault>),
+    /// Its parts do not fit together.
+    #[error("the plan contradicts itself: {0}")]
+    Inconsistent(String),
+}
+
+fn list(faults: &[GraphFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A plan whose parts fit together.
+#[derive(Debug, Clone)]
+pub struct ParsedPlan {
+    plan: Plan,
+    graph: Graph,
+}
+
+impl Plan {
+    /// The plan as JSON, always the same text for the same plan.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a plan has text keys only")
+    }
+}
+
+impl ParsedPlan {
+    /// Reads a plan from JSON.
+    ///
+    /// # Errors
+    /// If it is no plan, of a later version, or contradicts itself.
+    pub fn from_json(json: &[u8]) -> Result<Self, PlanError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let version: Version = serde_json::from_slice(json).map_err(PlanError::Parse)?;
+        if version.version != PLAN_VERSION {
+            return Err(PlanError::Version { found: version.version });
+        }
+        Self::new(serde_json::from_slice(json).map_err(PlanError::Parse)?)
+    }
+
+    /// Checks that the parts of a plan fit together.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub fn new(plan: Plan) -> Result<Self, PlanError> {
+        let graph = Graph::parse(plan.graph.clone()).map_err(PlanError::Graph)?;
+        let wrong = |what: String| Err(PlanError::Inconsistent(what));
+        let is_member = |worker: WorkerIndex| plan.members.iter().any(|member| member.index == worker);
+        if plan.placement.len() != graph.task_count() as usize {
+            return wrong(format!("it places {} tasks of {}", plan.placement.len(), graph.task_count()));
+        }
+        if let Some(worker) = plan.placement.iter().find(|worker| !is_member(**worker)) {
+            return wrong(format!("it places a task on worker {}, which is no member", worker.0));
+        }
+        if !is_member(plan.coordinator) {
+            return wrong(format!("its coordinator {} is no member", plan.coordinator.0));
+        }
+        let mut indexes: Vec<_> = plan.members.iter().map(|member| member.index).collect();
+        indexes.sort_unstable();
+        if let Some(twice) = indexes.windows(2).find(|pair| pair[0] == pair[1]) {
+            return wrong(format!("worker {} is a member twice", twice[0].0));
+        }
+        if let Some(worker) = plan.given_up.iter().find(|worker| plan.ask.contains(worker)) {
+            return wrong(format!("worker {} is asked and given up", worker.0));
+        }
+        Ok(Self { plan, graph })
+    }
+
+    /// The plan as it is written.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The topology's name.
+    pub fn topology(&self) -> &str {
+        &self.plan.topology
+    }
+
+    /// The checked graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The worker of each task.
+    pub fn placement(&self) -> &[WorkerIndex] {
+        &self.plan.placement
+    }
+
+    /// How tuples are tracked.
+    pub fn delivery(&self) -> &Delivery {
+        &self.plan.delivery
+    }
+
+    /// The seed of the hash that groups by fields.
+    pub fn hash_seed(&self) -> u64 {
+        self.plan.hash_seed
+    }
+}

@@ -1,0 +1,241 @@
+//! Components: what a spout and a bolt are, for the built-in ones and for a user's own.
+//!
+//! Owns: the traits [`Spout`] and [`Bolt`], what they are handed, and one file per built-in component. Leaves to
+//! others: when they are called ([`crate::task`]), and their settings ([`waterspout_core::component`]).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+use waterspout_core::value::{Row, RowWriter};
+
+/// Why a component cannot go on. It ends the worker's process: there is no half-alive worker.
+#[derive(Debug, Error)]
+pub enum ComponentError {
+    /// The settings cannot work.
+    #[error("{0}")]
+    Settings(String),
+    /// A tuple cannot be worked on.
+    #[error("{0}")]
+    Tuple(String),
+    /// A file, a server or another thing outside failed.
+    #[error("{what}")]
+    Outside {
+        /// What was tried, with names.
+        what: String,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl ComponentError {
+    /// A fault of the world outside, while doing `what`.
+    pub fn outside(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Outside {
+            what: what.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// What a component is told when it is made.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The topology's name.
+    pub topology: String,
+    /// The component's name.
+    pub component: String,
+    /// The number of this task in the whole topology.
+    pub task: u32,
+    /// Which of the component's tasks this is, from 0.
+    pub index: u32,
+    /// How many tasks the component has.
+    pub tasks: u32,
+    /// The names of the fields of each input stream, by stream number.
+    pub inputs: Vec<InputFields>,
+    /// The fields of each output stream, in the order of the manifest.
+    pub outputs: Vec<Vec<String>>,
+    /// What relative paths are relative to.
+    pub base: PathBuf,
+    /// Whether other processes write to the same standard output.
+    pub shared_stdout: bool,
+    /// Whether the program that started the worker asked for JSON on standard output.
+    pub json_stdout: bool,
+}
+
+/// One input stream of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFields {
+    /// The stream's number in the graph; [`Tuple::stream`] has the same.
+    pub stream: u16,
+    /// Its fields.
+    pub fields: Vec<String>,
+}
+
+impl Context {
+    /// Where `field` is in each input stream, by stream number.
+    ///
+    /// # Errors
+    /// If an input stream has no such field.
+    pub fn field(&self, field: &str) -> Result<FieldIndex, ComponentError> {
+        let mut positions = FieldIndex::default();
+        for input in &self.inputs {
+            let position = input
+                .fields
+                .iter()
+                .position(|name| name == field)
+                .ok_or_else(|| {
+                    ComponentError::Settings(format!(
+                        "component '{}' reads field '{field}', but its input has only: {}",
+                        self.component,
+                        input.fields.join(", ")
+                    ))
+                })?;
+            positions.by_stream.push((input.stream, position));
+        }
+        Ok(positions)
+    }
+}
+
+/// The position of one field in each input stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldIndex {
+    by_stream: Vec<(u16, usize)>,
+}
+
+impl FieldIndex {
+    /// The position in tuples of `stream`.
+    #[inline]
+    pub fn of(&self, stream: u16) -> usize {
+        match self.by_stream.as_slice() {
+            [only] => only.1,
+            all => all
+                .iter()
+                .find(|known| known.0 == stream)
+                .map_or(usize::MAX, |known| known.1),
+        }
+    }
+}
+
+/// A tuple that a bolt reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuple<'a> {
+    /// The number of its stream.
+    pub stream: u16,
+    /// The task that emitted it.
+    pub source: u32,
+    /// Its fields.
+    pub row: Row<'a>,
+}
+
+/// Where a bolt emits to. Emitting never blocks.
+pub trait Emit {
+    /// Emits to the `stream`-th output stream of the manifest, anchored to the tuple at hand.
+    ///
+    /// # Errors
+    /// If the row has another number of fields than the stream declares.
+    fn emit(&mut self, stream: usize, row: impl FnOnce(&mut RowWriter<'_>)) -> Result<(), ComponentError>;
+}
+
+/// Where a spout emits to. Emitting never blocks.
+pub trait EmitRoot {
+    /// Emits a root with the spout's own message id, which comes back in [`Spout::ack`] or [`Spout::fail`], once.
+    ///
+    /// # Errors
+    /// If the row has another number of fields than the stream declares.
+    fn emit_root(
+        &mut self,
+        stream: usize,
+        message: u64,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError>;
+
+    /// How many more roots may be emitted in this call. A spout that goes beyond is not stopped, but is rude.
+    fn room(&self) -> usize;
+}
+
+/// What a spout did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Polled {
+    /// There is more: poll again at once.
+    More,
+    /// Nothing now: poll again after this time at the latest, or when an ack or a fail arrives.
+    Idle(Duration),
+    /// Nothing more will ever come, unless a root fails.
+    Done,
+}
+
+/// Brings tuples in from outside.
+pub trait Spout: Send + 'static {
+    /// Emits some tuples, at most about a hundred.
+    ///
+    /// # Errors
+    /// An error ends the worker's process.
+    fn poll(&mut self, out: &mut impl EmitRoot) -> Result<Polled, ComponentError>;
+
+    /// The root with this message id is done.
+    fn ack(&mut self, message: u64);
+
+    /// The root with this message id failed: emit it again at a later poll.
+    fn fail(&mut self, message: u64);
+
+    /// Called after a batch of acks and fails.
+    ///
+    /// # Errors
+    /// An error ends the worker's process.
+    fn settled(&mut self) -> Result<(), ComponentError> {
+        Ok(())
+    }
+
+    /// Where the next process goes on: everything before it is acked. `None` if the source keeps that itself.
+    fn position(&self) -> Option<serde_json::Value> {
+        None
+    }
+
+    /// Takes up at the position that an earlier process reached. Called before the first poll.
+    ///
+    /// # Errors
+    /// If the position is none of this spout's.
+    fn resume(&mut self, position: serde_json::Value) -> Result<(), ComponentError> {
+        let _ = position;
+        Ok(())
+    }
+}
+
+/// What a bolt that is finishing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// Call again: there is more to emit.
+    More,
+    /// All is emitted.
+    Done,
+}
+
+/// Takes tuples and emits tuples.
+pub trait Bolt: Send + 'static {
+    /// Works on one tuple. It is acked by itself afterwards.
+    ///
+    /// # Errors
+    /// An error ends the worker's process.
+    fn execute(&mut self, tuple: Tuple<'_>, out: &mut impl Emit) -> Result<(), ComponentError>;
+
+    /// Called after the last tuple of each frame and before its tuples are acked: a sink writes here.
+    ///
+    /// # Errors
+    /// An error ends the worker's process.
+    fn flush(&mut self) -> Result<(), ComponentError> {
+        Ok(())
+    }
+
+    /// Called when all input has ended: emits what is left, some at a time.
+    ///
+    /// # Errors
+    /// An error ends the worker's process.
+    fn finish(&mut self, out: &mut impl Emit) -> Result<Finished, ComponentError> {
+        let _ = out;
+        Ok(Finished::Done)
+    }
+}

@@ -1,0 +1,160 @@
+//! The worker as a program: its flags, its two roles (parent and child), its exit codes.
+//!
+//! Owns: flags, process set-up, the tokio runtime. Leaves to others: the parent's loop ([`crate::parent`]) and the
+//! worker's life ([`crate::worker`]).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use waterspout_core::placement::WorkerIndex;
+
+use crate::logging::{self, LogFormat};
+use crate::parent::{self, EXIT_UNUSABLE};
+use crate::transport::TlsFiles;
+use crate::worker::{self, WorkerConfig};
+
+/// The flags of a worker.
+#[derive(Debug, Clone, clap::Args)]
+pub struct WorkerArgs {
+    /// The file with the plan
+    #[arg(long, value_name = "FILE")]
+    pub plan: PathBuf,
+    /// Which worker of the plan this is
+    #[arg(long)]
+    pub index: u32,
+    /// The directory that outlives the worker's process
+    #[arg(long, value_name = "DIR")]
+    pub volume: PathBuf,
+    /// The directory in which workers on one machine find each other
+    #[arg(long, value_name = "DIR")]
+    pub peers: Option<PathBuf>,
+    /// What relative paths of components are relative to
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub base: PathBuf,
+    /// Where other workers connect to; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Where /healthz, /readyz, /metrics and /status are served; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub http: SocketAddr,
+    /// The certificate of this worker (PEM); with --tls-key and --tls-ca, workers talk mutual TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "tls_ca")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// The certificate that the other workers' certificates are checked against (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_ca: Option<PathBuf>,
+    /// Write tuples to standard output as JSON, whatever the manifest says
+    #[arg(long)]
+    pub json_stdout: bool,
+    /// What to log: a level, or a filter such as `info,waterspout_worker::transport=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// How to log
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Run as the child of this process (set by the parent process)
+    #[arg(long, hide = true)]
+    pub child_of: Option<i32>,
+}
+
+impl WorkerArgs {
+    /// The command line that means the same, program name left out.
+    pub fn to_args(&self) -> Vec<std::ffi::OsString> {
+        let mut args: Vec<std::ffi::OsString> = Vec::new();
+        let mut flag = |name: &str, value: &dyn AsRef<std::ffi::OsStr>| {
+            args.push(format!("--{name}").into());
+            args.push(value.as_ref().to_owned());
+        };
+        flag("plan", &self.plan);
+        flag("index", &self.index.to_string());
+        flag("volume", &self.volume);
+        flag("base", &self.base);
+        flag("listen", &self.listen.to_string());
+        flag("http", &self.http.to_string());
+        flag("log", &self.log);
+        flag("log-format", &if self.log_format == LogFormat::Json { "json" } else { "text" });
+        let files = [
+            ("peers", &self.peers),
+            ("tls-cert", &self.tls_cert),
+            ("tls-key", &self.tls_key),
+            ("tls-ca", &self.tls_ca),
+        ];
+        for (name, value) in files {
+            if let Some(value) = value {
+                flag(name, value);
+            }
+        }
+        if let Some(parent) = self.child_of {
+            flag("child-of", &parent.to_string());
+        }
+        if self.json_stdout {
+            args.push("--json-stdout".into());
+        }
+        args
+    }
+}
+
+/// Runs a worker: as the parent of a process that does the work, or as that process.
+///
+/// `subcommand` is what this program needs before the flags to get here again.
+pub fn main(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
+    if let Err(error) = logging::start(args.log_format, &args.log) {
+        return refuse(&format!("'--log {}' is no filter: {error}", args.log));
+    }
+    match args.child_of {
+        None => run_parent(args, subcommand),
+        Some(parent) => run_child(args, parent),
+    }
+}
+
+fn run_parent(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return refuse(&format!("cannot find this program's own file: {error}")),
+    };
+    let args = WorkerArgs { child_of: Some(std::process::id() as i32), ..args.clone() };
+    let ended = parent::run(|| {
+        let mut command = Command::new(&program);
+        command.args(subcommand).args(args.to_args());
+        command
+    });
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => refuse(&worker::chain(&error)),
+    }
+}
+
+fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
+    if let Err(error) = parent::die_with_parent(parent) {
+        return refuse(&worker::chain(&error));
+    }
+    // A second start in one process, as in tests, finds it installed: the same provider.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let tls = match (&args.tls_cert, &args.tls_key, &args.tls_ca) {
+        (Some(cert), Some(key), Some(ca)) => Some(TlsFiles { cert: cert.clone(), key: key.clone(), ca: ca.clone() }),
+        _ => None,
+    };
+    let config = WorkerConfig {
+        plan: args.plan.clone(),
+        index: WorkerIndex(args.index),
+        volume: args.volume.clone(),
+        peers: args.peers.clone(),
+        base: args.base.clone(),
+        listen: args.listen,
+        http: Some(args.http),
+        tls,
+        json_stdout: args.json_stdout,
+        threads: None,
+    };
+    worker::block_on(config)
+}
+
+#[allow(clippy::print_stderr, reason = "logging may not have started")]
+fn refuse(problem: &str) -> ExitCode {
+    eprintln!("error: {problem}");
+    ExitCode::from(EXIT_UNUSABLE)
+}

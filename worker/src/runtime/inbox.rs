@@ -1,0 +1,61 @@
+//! The inbox of a task: frames that wait for it.
+//!
+//! Invariants: first in, first out per sender; a push always succeeds; the gate counts exactly what is queued.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use waterspout_core::frame::Frame;
+use waterspout_core::placement::WorkerIndex;
+
+use crate::gate::Gate;
+
+/// Frames after which what feeds an inbox is not started any more.
+pub const INBOX_FRAMES: usize = 8;
+/// Bytes after which what feeds an inbox is not started any more.
+pub const INBOX_BYTES: usize = 1 << 20;
+
+/// A frame with where it came from.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The frame.
+    pub frame: Frame,
+    /// The other worker that sent it, which gets credit back; `None` from a task of this worker.
+    pub from: Option<WorkerIndex>,
+}
+
+/// Frames that wait for one task.
+pub struct Inbox {
+    queue: Mutex<VecDeque<Delivery>>,
+    gate: Arc<Gate>,
+}
+
+impl Inbox {
+    /// An empty inbox.
+    pub fn new() -> Self {
+        Self { queue: Mutex::default(), gate: Arc::new(Gate::new(INBOX_FRAMES, INBOX_BYTES)) }
+    }
+
+    /// What tells feeders that it is full.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Appends a frame.
+    pub fn push(&self, delivery: Delivery) {
+        self.gate.add(1, delivery.frame.weight());
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(delivery);
+    }
+
+    /// Takes the oldest frame.
+    pub fn pop(&self) -> Option<Delivery> {
+        let delivery = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        self.gate.remove(1, delivery.frame.weight());
+        Some(delivery)
+    }
+
+    /// Drops all frames.
+    pub fn clear(&self) {
+        while self.pop().is_some() {}
+    }
+}

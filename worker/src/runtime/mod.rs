@@ -1,0 +1,228 @@
+//! The runtime of one worker: its tasks, what runs them, and the ways between them.
+//!
+//! Owns: slots, the executor, the timer, delivery of frames and ledger entries to tasks here and elsewhere. Leaves
+//! to others: what a task does ([`crate::task`]), how bytes travel ([`crate::transport`]), when a topology starts,
+//! changes and ends ([`crate::agent`]). Invariant: delivery never blocks.
+
+mod clock;
+mod executor;
+mod inbox;
+mod slot;
+mod stats;
+mod timer;
+mod wiring;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use thiserror::Error;
+use tokio::sync::watch;
+use waterspout_core::ledger::LedgerEntry;
+use waterspout_core::placement::WorkerIndex;
+
+pub use clock::Clock;
+pub use inbox::{Delivery, INBOX_BYTES, INBOX_FRAMES};
+pub use slot::{Command, Slot};
+pub use stats::{Latencies, Published};
+pub use wiring::{BuildError, Settings, build};
+
+use crate::gate::Wake;
+use crate::task::TaskCore;
+use crate::transport::Transport;
+use executor::Executor;
+use timer::Timer;
+
+/// A task that cannot go on. It ends the worker's process.
+#[derive(Debug, Clone, Error)]
+#[error("task {task} of component '{component}' {problem}")]
+pub struct Failure {
+    /// The component's name.
+    pub component: String,
+    /// The task's number.
+    pub task: u32,
+    /// What went wrong, with its cause.
+    pub problem: String,
+}
+
+impl Failure {
+    fn new(slot: &Slot, problem: String, cause: Option<String>) -> Self {
+        let problem = match cause {
+            Some(cause) => format!("failed: {problem}: {cause}"),
+            None if problem.starts_with("panicked") => problem,
+            None => format!("failed: {problem}"),
+        };
+        Self { component: slot.component().to_owned(), task: slot.task(), problem }
+    }
+}
+
+/// Where a task runs.
+#[derive(Clone)]
+enum Place {
+    Here(Arc<Slot>),
+    At(WorkerIndex),
+}
+
+/// The tasks of one worker and the ways from them.
+pub struct Node {
+    clock: Clock,
+    executor: Executor,
+    timer: Timer,
+    transport: Option<Arc<Transport>>,
+    places: OnceLock<Vec<Place>>,
+    failure: watch::Sender<Option<Failure>>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+}
+
+impl Node {
+    /// A node without tasks; [`build`] adds them.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn start(threads: usize, transport: Option<Arc<Transport>>) -> std::io::Result<Arc<Self>> {
+        let clock = Clock::start();
+        Ok(Arc::new(Self {
+            clock,
+            executor: Executor::start(threads)?,
+            timer: Timer::start(clock)?,
+            transport,
+            places: OnceLock::new(),
+            failure: watch::Sender::new(None),
+            threads: Mutex::default(),
+        }))
+    }
+
+    /// The clock of this worker.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Says when a task could not go on.
+    pub fn failures(&self) -> watch::Receiver<Option<Failure>> {
+        self.failure.subscribe()
+    }
+
+    /// The tasks that run here.
+    pub fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.places.get().into_iter().flatten().filter_map(|place| match place {
+            Place::Here(slot) => Some(slot),
+            Place::At(_) => None,
+        })
+    }
+
+    /// The task with this number, if it runs here.
+    pub fn slot(&self, task: u32) -> Option<&Arc<Slot>> {
+        match self.places.get()?.get(task as usize)? {
+            Place::Here(slot) => Some(slot),
+            Place::At(_) => None,
+        }
+    }
+
+    /// Tells every task here.
+    pub fn command(&self, command: &Command) {
+        for slot in self.slots() {
+            slot.command(command.clone());
+        }
+    }
+
+    /// Something was lost with a worker: every spout here fails what it has pending.
+    pub fn lose(&self) {
+        for slot in self.slots() {
+            slot.lose();
+        }
+    }
+
+    /// Hands a frame from another worker to its task.
+    pub fn receive(&self, target: u32, delivery: Delivery) {
+        if let Some(slot) = self.slot(target) {
+            slot.inbox().push(delivery);
+            slot.wake();
+        }
+    }
+
+    /// Hands entries to the spouts that they are for, wherever they are.
+    pub fn settle(&self, entries: &[LedgerEntry]) {
+        for run in entries.chunk_by(|a, b| a.group.spout == b.group.spout) {
+            match self.places.get().and_then(|places| places.get(run[0].group.spout as usize)) {
+                Some(Place::Here(slot)) => slot.push_entries(run),
+                Some(Place::At(worker)) => {
+                    if let Some(transport) = &self.transport {
+                        transport.send_entries(*worker, run.to_vec());
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    pub(crate) fn timer(&self) -> &Timer {
+        &self.timer
+    }
+
+    /// Gives a worker credit for a frame that a task took from its inbox.
+    fn consumed(&self, from: WorkerIndex, task: u32, bytes: usize) {
+        if let Some(transport) = &self.transport {
+            transport.consumed(from, task, bytes);
+        }
+    }
+
+    /// Delivers what a task has shipped, and then what it has to tell the ledgers.
+    ///
+    /// The entries of an input frame that the task is in the middle of stay with it: they must not be split.
+    fn deliver(&self, core: &mut dyn TaskCore) {
+        let busy = core.is_busy();
+        let output = core.output();
+        if !output.shipped.is_empty() {
+            let Some(places) = self.places.get() else { return };
+            let mut woken: Option<&Arc<Slot>> = None;
+            for shipped in output.shipped.drain(..) {
+                match &places[shipped.target as usize] {
+                    Place::Here(slot) => {
+                        slot.inbox().push(Delivery { frame: shipped.frame, from: None });
+                        if let Some(before) = woken.replace(slot)
+                            && !Arc::ptr_eq(before, slot)
+                        {
+                            before.wake();
+                        }
+                    }
+                    Place::At(worker) => {
+                        if let Some(transport) = &self.transport {
+                            transport.send_frame(*worker, shipped.target, shipped.frame);
+                        }
+                    }
+                }
+            }
+            if let Some(slot) = woken {
+                slot.wake();
+            }
+        }
+        if !busy && !output.entries.is_empty() {
+            self.settle(&output.entries);
+            output.entries.clear();
+        }
+    }
+
+    fn fail(&self, failure: Failure) {
+        self.failure.send_if_modified(|first| {
+            let new = first.is_none();
+            first.get_or_insert(failure);
+            new
+        });
+    }
+
+    /// Stops all tasks where they are.
+    pub fn stop(&self) {
+        for slot in self.slots() {
+            slot.stop();
+        }
+        self.executor.stop();
+        self.timer.stop();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A panic of a task was caught and reported by its slot.
+            let _ = thread.join();
+        }
+    }
+}

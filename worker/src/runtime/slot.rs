@@ -1,0 +1,322 @@
+//! A slot: one task with its inbox and its place in the schedule.
+//!
+//! Owns: when a task runs, what a slice is, and what is published of it. Leaves to others: what a task does
+//! ([`crate::task`]), delivery to other slots and workers ([`super::Node`]). Invariants: at most one thread runs a
+//! slot; a wake during a slice leads to another slice; a slice ends by itself.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread::Thread;
+
+use waterspout_core::finish::TaskState;
+use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
+
+use super::inbox::Inbox;
+use super::stats::Published;
+use super::{Failure, Node};
+use crate::component::ComponentError;
+use crate::gate::{Gate, Wake};
+use crate::task::{MAX_OPEN_MICROS, Ran, TaskCore};
+
+/// How long a slice lasts before others get their turn, in microseconds.
+const SLICE_MICROS: u64 = 1_000;
+
+const IDLE: u8 = 0;
+const QUEUED: u8 = 1;
+const RUNNING: u8 = 2;
+/// Running, and woken meanwhile.
+const AGAIN: u8 = 3;
+
+/// What a task is told from outside its data.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Spouts may emit, or not.
+    SetActive(bool),
+    /// All input has ended.
+    Finish(LedgerSettings),
+    /// Shuffle goes round these tasks.
+    Avoid(Arc<Vec<u32>>),
+}
+
+/// One task of this worker.
+pub struct Slot {
+    task: u32,
+    component: String,
+    node: Weak<Node>,
+    this: Weak<Slot>,
+    core: Mutex<Box<dyn TaskCore>>,
+    state: AtomicU8,
+    /// Set for a task with a thread of its own.
+    thread: OnceLock<Thread>,
+    own_thread: bool,
+    stopped: AtomicBool,
+    inbox: Inbox,
+    entries: Mutex<Vec<LedgerEntry>>,
+    commands: Mutex<Vec<Command>>,
+    has_mail: AtomicBool,
+    lost: AtomicBool,
+    downstream: OnceLock<Vec<Arc<Gate>>>,
+    timer_at: AtomicU64,
+    wants_position: AtomicBool,
+    published: Mutex<Published>,
+}
+
+impl Slot {
+    /// A slot around a task.
+    pub fn new(node: Weak<Node>, task: u32, component: &str, own_thread: bool, core: Box<dyn TaskCore>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            task,
+            component: component.to_owned(),
+            node,
+            this: Weak::clone(this),
+            core: Mutex::new(core),
+            state: AtomicU8::new(IDLE),
+            thread: OnceLock::new(),
+            own_thread,
+            stopped: AtomicBool::new(false),
+            inbox: Inbox::new(),
+            entries: Mutex::default(),
+            commands: Mutex::default(),
+            has_mail: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            downstream: OnceLock::new(),
+            timer_at: AtomicU64::new(u64::MAX),
+            wants_position: AtomicBool::new(false),
+            published: Mutex::new(Published::default()),
+        })
+    }
+
+    /// The task's number.
+    pub fn task(&self) -> u32 {
+        self.task
+    }
+
+    /// The name of the task's component.
+    pub fn component(&self) -> &str {
+        &self.component
+    }
+
+    /// Frames that wait for the task.
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Sets the gates that this task's output goes through, those of its own cycle left out. Once only.
+    pub fn connect(&self, downstream: Vec<Arc<Gate>>) {
+        let _ = self.downstream.set(downstream);
+    }
+
+    /// Hands in entries for the task's ledger.
+    pub fn push_entries(&self, entries: &[LedgerEntry]) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(entries);
+        self.mail();
+    }
+
+    /// Hands in a command.
+    pub fn command(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.mail();
+    }
+
+    /// Something that this task's roots may be in was lost.
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::SeqCst);
+        self.mail();
+    }
+
+    /// Asks the task to publish its position soon.
+    pub fn want_position(&self) {
+        self.wants_position.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// What the task published last.
+    pub fn published(&self) -> Published {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The timer woke the task.
+    pub fn timer_fired(&self) {
+        self.timer_at.store(u64::MAX, Ordering::SeqCst);
+    }
+
+    fn mail(&self) {
+        self.has_mail.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// The life of a task with a thread of its own: slices when woken, until [`Slot::stop`].
+    pub fn run_on_own_thread(&self) {
+        let _ = self.thread.set(std::thread::current());
+        while !self.stopped.load(Ordering::SeqCst) {
+            if self.state.load(Ordering::SeqCst) == QUEUED { self.run() } else { std::thread::park() }
+        }
+    }
+
+    /// Ends a thread of its own.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn queue(&self) {
+        if self.own_thread {
+            if let Some(thread) = self.thread.get() {
+                thread.unpark();
+            }
+        } else if let (Some(node), Some(this)) = (self.node.upgrade(), self.this.upgrade()) {
+            node.executor().push(this);
+        }
+    }
+
+    /// Runs one slice.
+    pub fn run(&self) {
+        let Some(node) = self.node.upgrade() else { return };
+        self.state.store(RUNNING, Ordering::SeqCst);
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let slice = std::panic::catch_unwind(AssertUnwindSafe(|| self.slice(&node, core.as_mut())));
+        drop(core);
+        match slice {
+            Ok(Ok(true)) => {
+                self.state.store(QUEUED, Ordering::SeqCst);
+                self.queue();
+            }
+            Ok(Ok(false)) => {
+                if self.state.compare_exchange(RUNNING, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                    self.state.store(QUEUED, Ordering::SeqCst);
+                    self.queue();
+                }
+            }
+            Ok(Err(error)) => node.fail(Failure::new(self, error.to_string(), source_of(&error))),
+            Err(panic) => node.fail(Failure::new(self, format!("panicked: {}", text_of(&*panic)), None)),
+        }
+    }
+
+    /// Works until there is nothing to do (false) or time is up (true).
+    fn slice(&self, node: &Arc<Node>, core: &mut dyn TaskCore) -> Result<bool, ComponentError> {
+        let start = node.clock().now();
+        let mut now = start;
+        let more = loop {
+            self.read_mail(core, now)?;
+            if self.is_gated() {
+                core.output().flush();
+                break false;
+            }
+            if !core.is_busy()
+                && let Some(delivery) = self.inbox.pop()
+            {
+                if let Some(from) = delivery.from {
+                    node.consumed(from, self.task, delivery.frame.weight());
+                }
+                core.accept(delivery.frame);
+            }
+            let ran = core.run(now)?;
+            now = node.clock().now();
+            if let Ran::Idle(at) = ran {
+                core.output().flush();
+                if let Some(at) = at {
+                    self.wake_later(node, at);
+                }
+                break false;
+            }
+            if core.output().is_older_than(now.saturating_sub(MAX_OPEN_MICROS)) {
+                core.output().flush();
+            }
+            node.deliver(core);
+            if now - start >= SLICE_MICROS {
+                break true;
+            }
+        };
+        node.deliver(core);
+        self.publish(core, now - start);
+        Ok(more)
+    }
+
+    fn read_mail(&self, core: &mut dyn TaskCore, now: u64) -> Result<(), ComponentError> {
+        if !self.has_mail.swap(false, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let commands = std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
+        for command in commands {
+            match command {
+                Command::SetActive(active) => core.set_active(active),
+                Command::Finish(ledger) => core.finish(ledger),
+                Command::Avoid(away) => core.output().avoid(|task| away.binary_search(&task).is_ok()),
+            }
+        }
+        let entries = std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner));
+        if !entries.is_empty() {
+            core.settle(&entries, now)?;
+        }
+        if self.lost.swap(false, Ordering::SeqCst) {
+            core.fail_all()?;
+        }
+        Ok(())
+    }
+
+    /// Whether a queue downstream is full; then this slot is woken when there is room.
+    fn is_gated(&self) -> bool {
+        let Some(gates) = self.downstream.get() else { return false };
+        gates.iter().any(|gate| {
+            gate.is_closed() && {
+                let waiter: Option<Arc<dyn Wake>> = self.this.upgrade().map(|this| this as Arc<dyn Wake>);
+                waiter.is_some_and(|waiter| gate.wait(&waiter))
+            }
+        })
+    }
+
+    fn wake_later(&self, node: &Arc<Node>, at: u64) {
+        if self.timer_at.fetch_min(at, Ordering::SeqCst) > at
+            && let Some(this) = self.this.upgrade()
+        {
+            node.timer().wake_at(&this, at);
+        }
+    }
+
+    fn publish(&self, core: &mut dyn TaskCore, busy_micros: u64) {
+        let state = core.state();
+        let latencies = core.take_latencies();
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.counts = core.counts();
+        published.busy_micros += busy_micros;
+        for (count, micros) in latencies {
+            published.latency.record(micros, u64::from(count));
+        }
+        let drained = state == TaskState::Drained && published.state != state;
+        if self.wants_position.swap(false, Ordering::SeqCst) || drained {
+            published.position = core.position();
+        }
+        published.state = state;
+    }
+}
+
+impl Wake for Slot {
+    fn wake(&self) {
+        let mut state = self.state.load(Ordering::SeqCst);
+        loop {
+            let next = match state {
+                IDLE => QUEUED,
+                RUNNING => AGAIN,
+                _ => return,
+            };
+            match self.state.compare_exchange(state, next, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(IDLE) => return self.queue(),
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+    }
+}
+
+fn source_of(error: &ComponentError) -> Option<String> {
+    std::error::Error::source(error).map(ToString::to_string)
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

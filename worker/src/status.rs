@@ -1,0 +1,158 @@
+//! The status of a worker: what it publishes of itself to people, to the program that started it and to metrics.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use waterspout_core::finish::TaskState;
+
+use crate::runtime::{Failure, Node};
+use crate::transport::{PeerStatus, Transport};
+
+/// The status of one worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerStatus {
+    /// The topology's name.
+    pub topology: String,
+    /// The worker's index.
+    pub worker: u32,
+    /// How often the worker's process has started.
+    pub starts: u64,
+    /// The epoch that runs here; 0 before the first.
+    pub epoch: u64,
+    /// Where the worker is in the moves of an epoch, such as `Running`.
+    pub phase: String,
+    /// Whether all bounded spouts have ended and all is worked off.
+    pub complete: bool,
+    /// The tasks of this worker.
+    pub tasks: Vec<TaskStatus>,
+    /// The other workers, as seen from here.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// The status of one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskStatus {
+    /// The component's name.
+    pub component: String,
+    /// The task's number.
+    pub task: u32,
+    /// How far it is on its way to the end.
+    pub state: TaskState,
+    /// Tuples worked on.
+    pub executed: u64,
+    /// Tuples emitted.
+    pub emitted: u64,
+    /// Roots acked.
+    pub acked: u64,
+    /// Roots failed.
+    pub failed: u64,
+    /// Roots that took too long.
+    pub timed_out: u64,
+    /// Roots pending.
+    pub pending: u64,
+    /// Frames that wait in the inbox.
+    pub inbox_frames: usize,
+    /// Bytes that wait in the inbox.
+    pub inbox_bytes: usize,
+    /// Time spent working, in seconds.
+    pub busy_seconds: f64,
+    /// Emit to ack: pairs of microseconds and count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latency: Vec<(u64, u64)>,
+}
+
+/// What changes while a worker runs, besides its tasks.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// See [`WorkerStatus::epoch`].
+    pub epoch: u64,
+    /// See [`WorkerStatus::phase`].
+    pub phase: String,
+    /// See [`WorkerStatus::complete`].
+    pub complete: bool,
+}
+
+/// Where the status of a worker is put together.
+pub struct StatusSource {
+    topology: String,
+    worker: u32,
+    starts: u64,
+    node: OnceLock<Arc<Node>>,
+    transport: Option<Arc<Transport>>,
+    progress: Mutex<Progress>,
+}
+
+impl StatusSource {
+    /// The status of a worker that has no tasks yet.
+    pub fn new(topology: &str, worker: u32, starts: u64, transport: Option<Arc<Transport>>) -> Self {
+        Self {
+            topology: topology.to_owned(),
+            worker,
+            starts,
+            node: OnceLock::new(),
+            transport,
+            progress: Mutex::default(),
+        }
+    }
+
+    /// From now on the status has the tasks of `node`.
+    pub fn attach(&self, node: &Arc<Node>) {
+        // A worker has one node in its life.
+        let _ = self.node.set(Arc::clone(node));
+    }
+
+    /// Publishes where the worker is.
+    pub fn set_progress(&self, progress: Progress) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    /// Whether a plan was read.
+    pub fn is_ready(&self) -> bool {
+        self.node.get().is_some()
+    }
+
+    /// The failure that is about to end the process.
+    pub fn failure(&self) -> Option<Failure> {
+        self.node.get().and_then(|node| node.failures().borrow().clone())
+    }
+
+    /// The status now.
+    pub fn status(&self) -> WorkerStatus {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        WorkerStatus {
+            topology: self.topology.clone(),
+            worker: self.worker,
+            starts: self.starts,
+            epoch: progress.epoch,
+            phase: progress.phase,
+            complete: progress.complete,
+            tasks: self.node.get().map_or_else(Vec::new, |node| tasks(node)),
+            peers: self.transport.as_ref().map_or_else(Vec::new, |transport| transport.peers()),
+        }
+    }
+}
+
+fn tasks(node: &Node) -> Vec<TaskStatus> {
+    node.slots()
+        .map(|slot| {
+            let published = slot.published();
+            TaskStatus {
+                component: slot.component().to_owned(),
+                task: slot.task(),
+                state: published.state,
+                executed: published.counts.executed,
+                emitted: published.counts.emitted,
+                acked: published.counts.acked,
+                failed: published.counts.failed,
+                timed_out: published.counts.timed_out,
+                pending: published.counts.pending,
+                inbox_frames: slot.inbox().gate().frames(),
+                inbox_bytes: slot.inbox().gate().bytes(),
+                busy_seconds: published.busy_micros as f64 / 1e6,
+                latency: published.latency.values(),
+            }
+        })
+        .collect()
+}

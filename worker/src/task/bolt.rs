@@ -1,0 +1,144 @@
+//! The core of a bolt's task.
+
+use waterspout_core::finish::TaskState;
+use waterspout_core::frame::{Frame, GroupId};
+use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
+use waterspout_core::value::RowWriter;
+
+use super::finish::Finishing;
+use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore};
+use crate::component::{Bolt, ComponentError, Emit, Tuple};
+
+/// A bolt with its output and the frame that it is in the middle of.
+pub struct BoltTask<B> {
+    bolt: B,
+    output: Output,
+    current: Option<Current>,
+    finishing: Option<Finishing>,
+    executed: u64,
+}
+
+struct Current {
+    frame: Frame,
+    next_row: usize,
+    /// Where this frame's ledger entries begin in the output's entries.
+    first_entry: usize,
+}
+
+/// Emits anchored to one input tuple.
+struct Anchored<'a> {
+    output: &'a mut Output,
+    anchor: Option<(GroupId, u8)>,
+}
+
+impl Emit for Anchored<'_> {
+    #[inline]
+    fn emit(&mut self, stream: usize, row: impl FnOnce(&mut RowWriter<'_>)) -> Result<(), ComponentError> {
+        self.output.write_row(stream, row)?;
+        self.output.send(stream, self.anchor, |_| {});
+        Ok(())
+    }
+}
+
+impl<B: Bolt> BoltTask<B> {
+    /// A task around `bolt`.
+    pub fn new(bolt: B, output: Output) -> Self {
+        Self { bolt, output, current: None, finishing: None, executed: 0 }
+    }
+
+    /// Works through rows of the current frame. True if the frame is done.
+    fn work(&mut self) -> Result<bool, ComponentError> {
+        let Some(current) = &mut self.current else { return Ok(true) };
+        let frame = &current.frame;
+        let stop_at = self.output.bytes + OUTPUT_BUDGET;
+        let from = current.next_row;
+        while current.next_row < frame.rows() {
+            let row = current.next_row;
+            let anchor = frame.lineage.get(row).map(|&lineage| {
+                (frame.groups[usize::from(lineage >> 8)].group, lineage as u8)
+            });
+            let tuple = Tuple { stream: frame.stream, source: frame.source, row: frame.row(row) };
+            self.bolt.execute(tuple, &mut Anchored { output: &mut self.output, anchor })?;
+            current.next_row += 1;
+            if self.output.bytes >= stop_at {
+                break;
+            }
+        }
+        self.executed += (current.next_row - from) as u64;
+        Ok(current.next_row == frame.rows())
+    }
+}
+
+impl<B: Bolt> TaskCore for BoltTask<B> {
+    fn is_busy(&self) -> bool {
+        self.current.is_some()
+    }
+
+    fn accept(&mut self, frame: Frame) {
+        self.current = Some(Current { frame, next_row: 0, first_entry: self.output.entries.len() });
+    }
+
+    fn run(&mut self, now: u64) -> Result<Ran, ComponentError> {
+        self.output.set_time(now);
+        if self.current.is_some() {
+            if self.work()? {
+                self.bolt.flush()?;
+                if let Some(done) = self.current.take() {
+                    self.output.end_frame(&done.frame, done.first_entry);
+                }
+            }
+            return Ok(Ran::More);
+        }
+        match &mut self.finishing {
+            Some(finishing) => finishing.run(&mut self.bolt, &mut self.output, now),
+            None => Ok(Ran::Idle(None)),
+        }
+    }
+
+    fn settle(&mut self, entries: &[LedgerEntry], now: u64) -> Result<(), ComponentError> {
+        if let Some(finishing) = &mut self.finishing {
+            finishing.settle(entries, now);
+        }
+        Ok(())
+    }
+
+    fn fail_all(&mut self) -> Result<(), ComponentError> {
+        if let Some(finishing) = &mut self.finishing {
+            finishing.fail_all();
+        }
+        Ok(())
+    }
+
+    fn set_active(&mut self, _active: bool) {}
+
+    fn finish(&mut self, ledger: LedgerSettings) {
+        if self.finishing.is_none() {
+            self.output.emit_roots();
+            self.finishing = Some(Finishing::new(ledger));
+        }
+    }
+
+    fn state(&self) -> TaskState {
+        match &self.finishing {
+            None => TaskState::Running,
+            Some(finishing) if finishing.is_done() => TaskState::Finished,
+            Some(_) => TaskState::Finishing,
+        }
+    }
+
+    fn output(&mut self) -> &mut Output {
+        &mut self.output
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { executed: self.executed, emitted: self.output.emitted, ..Counts::default() }
+    }
+
+    fn take_latencies(&mut self) -> Vec<Latency> {
+        Vec::new()
+    }
+
+    fn position(&self) -> Option<serde_json::Value> {
+        None
+    }
+}

@@ -1,0 +1,116 @@
+//! The finish of a bolt: what it emits after all its input has ended.
+//!
+//! Owns: a ledger of the bolt's own, since what is emitted now has no root among the spouts', and the rows until they
+//! are acked, so that they can be emitted again. Invariant: at most the ledger's bounds are kept in memory.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use waterspout_core::ledger::{Ledger, LedgerEntry, LedgerSettings, Outcome};
+use waterspout_core::value::RowWriter;
+
+use super::{OUTPUT_BUDGET, Output, Ran};
+use crate::component::{Bolt, ComponentError, Emit, Finished};
+
+/// A finish that is under way or done.
+pub(super) struct Finishing {
+    ledger: Ledger,
+    kept: FxHashMap<u64, (usize, Vec<u8>)>,
+    again: VecDeque<u64>,
+    next_message: u64,
+    all_emitted: bool,
+    outcome: Outcome,
+}
+
+/// Emits roots of the finishing bolt's own.
+struct Rooted<'a> {
+    finishing: &'a mut Finishing,
+    output: &'a mut Output,
+    now: u64,
+}
+
+impl Emit for Rooted<'_> {
+    fn emit(&mut self, stream: usize, row: impl FnOnce(&mut RowWriter<'_>)) -> Result<(), ComponentError> {
+        self.output.write_row(stream, row)?;
+        let message = self.finishing.next_message;
+        self.finishing.next_message += 1;
+        self.finishing.kept.insert(message, (stream, self.output.last_row().to_vec()));
+        self.finishing.send(stream, message, self.output, self.now);
+        Ok(())
+    }
+}
+
+impl Finishing {
+    pub(super) fn new(settings: LedgerSettings) -> Self {
+        Self {
+            ledger: Ledger::new(settings),
+            kept: FxHashMap::default(),
+            again: VecDeque::new(),
+            next_message: 0,
+            all_emitted: false,
+            outcome: Outcome::default(),
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.all_emitted && self.kept.is_empty()
+    }
+
+    pub(super) fn run<B: Bolt>(
+        &mut self,
+        bolt: &mut B,
+        output: &mut Output,
+        now: u64,
+    ) -> Result<Ran, ComponentError> {
+        self.ledger.expire(now, &mut self.outcome);
+        self.account();
+        let stop_at = output.bytes + OUTPUT_BUDGET;
+        while self.ledger.has_room() && output.bytes < stop_at {
+            if let Some(message) = self.again.pop_front() {
+                if let Some((stream, row)) = self.kept.get(&message) {
+                    let stream = *stream;
+                    output.load_row(row);
+                    self.send(stream, message, output, now);
+                }
+            } else if self.all_emitted {
+                break;
+            } else {
+                let mut rooted = Rooted { finishing: self, output, now };
+                self.all_emitted = bolt.finish(&mut rooted)? == Finished::Done;
+            }
+        }
+        self.account();
+        if self.again.is_empty() && self.all_emitted || !self.ledger.has_room() {
+            return Ok(Ran::Idle(self.ledger.next_expiry()));
+        }
+        Ok(Ran::More)
+    }
+
+    pub(super) fn settle(&mut self, entries: &[LedgerEntry], now: u64) {
+        for entry in entries {
+            self.ledger.apply(entry, now, &mut self.outcome);
+        }
+        self.account();
+    }
+
+    pub(super) fn fail_all(&mut self) {
+        self.ledger.fail_all(&mut self.outcome);
+        self.account();
+    }
+
+    fn send(&mut self, stream: usize, message: u64, output: &mut Output, now: u64) {
+        let root = self.ledger.open(message, output.last_row().len(), now);
+        output.send(stream, Some(root), |frame| self.ledger.register_last(frame));
+        self.ledger.settle_last(now, &mut self.outcome);
+    }
+
+    /// Forgets the rows that are acked and queues those that failed.
+    fn account(&mut self) {
+        for message in self.outcome.acked.drain(..) {
+            self.kept.remove(&message);
+        }
+        self.again.extend(self.outcome.failed.drain(..));
+        self.again.extend(self.outcome.timed_out.drain(..));
+        self.outcome.clear();
+    }
+}

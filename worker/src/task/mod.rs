@@ -1,0 +1,91 @@
+//! The core of a task: one component's instance with its output, and nothing that schedules it.
+//!
+//! Owns: the loop over the rows of a frame, the polls of a spout, acks, the finish. Leaves to others: queues, threads
+//! and time ([`crate::runtime`]), which hands frames in and takes shipped frames and ledger entries out. Invariants:
+//! nothing here blocks, reads a clock or spawns; a task has one owner at a time.
+
+mod bolt;
+mod finish;
+mod output;
+mod spout;
+
+pub use bolt::BoltTask;
+pub use output::{Output, OutputEdge, OutputStream, Shipped};
+pub use spout::SpoutTask;
+
+use waterspout_core::frame::Frame;
+use waterspout_core::finish::TaskState;
+use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
+
+use crate::component::ComponentError;
+
+/// Bytes that a task may emit before it looks at its gates again.
+pub const OUTPUT_BUDGET: u64 = 128 << 10;
+/// How long a frame may stay open while its task is busy, in microseconds.
+pub const MAX_OPEN_MICROS: u64 = 1_000;
+
+/// What a task did in one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ran {
+    /// There is more to do at once.
+    More,
+    /// Nothing to do before the next frame, entry or command, or this time (microseconds).
+    Idle(Option<u64>),
+}
+
+/// Counts of one task since its process began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tuples worked on.
+    pub executed: u64,
+    /// Tuples emitted.
+    pub emitted: u64,
+    /// Roots acked.
+    pub acked: u64,
+    /// Roots failed by a task or by a loss.
+    pub failed: u64,
+    /// Roots that took too long.
+    pub timed_out: u64,
+    /// Roots pending now.
+    pub pending: u64,
+}
+
+/// A run of acks with one latency.
+pub type Latency = (u32, u64);
+
+/// What the runtime sees of a task, whatever its component.
+pub trait TaskCore: Send {
+    /// Whether the task is in the middle of a frame.
+    fn is_busy(&self) -> bool;
+    /// Hands in the next frame. Not called while [`TaskCore::is_busy`].
+    fn accept(&mut self, frame: Frame);
+    /// Works until there is nothing more to do, the output budget is used up, or a time slice is over.
+    ///
+    /// # Errors
+    /// An error of the component; it ends the process.
+    fn run(&mut self, now: u64) -> Result<Ran, ComponentError>;
+    /// Applies entries for this task's own ledger.
+    ///
+    /// # Errors
+    /// An error of the component; it ends the process.
+    fn settle(&mut self, entries: &[LedgerEntry], now: u64) -> Result<(), ComponentError>;
+    /// Fails all roots that are pending: something of them was lost with a worker.
+    ///
+    /// # Errors
+    /// An error of the component; it ends the process.
+    fn fail_all(&mut self) -> Result<(), ComponentError>;
+    /// Whether a spout may emit. Bolts do not care.
+    fn set_active(&mut self, active: bool);
+    /// Tells a bolt that all its input has ended.
+    fn finish(&mut self, ledger: LedgerSettings);
+    /// How far the task is on its way to the end.
+    fn state(&self) -> TaskState;
+    /// What it emitted and has to tell the ledgers.
+    fn output(&mut self) -> &mut Output;
+    /// Its counts.
+    fn counts(&self) -> Counts;
+    /// Latencies of the acks since the last call.
+    fn take_latencies(&mut self) -> Vec<Latency>;
+    /// Where the next process would go on, for spouts that know.
+    fn position(&self) -> Option<serde_json::Value>;
+}

@@ -1,0 +1,178 @@
+//! The core of a spout's task: polls, the ledger of its roots, acks and fails.
+
+use waterspout_core::finish::TaskState;
+use waterspout_core::frame::Frame;
+use waterspout_core::ledger::{Ledger, LedgerEntry, LedgerSettings, Outcome};
+use waterspout_core::value::RowWriter;
+
+use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore};
+use crate::component::{ComponentError, EmitRoot, Polled, Spout};
+
+/// Most polls in one run: waking a task costs more than a poll does.
+const POLLS: usize = 32;
+
+/// A spout with its ledger and its output.
+pub struct SpoutTask<S> {
+    spout: S,
+    output: Output,
+    ledger: Ledger,
+    outcome: Outcome,
+    active: bool,
+    /// The last poll said that nothing more will come.
+    ended: bool,
+    /// When to poll again after an idle poll, in microseconds.
+    poll_at: u64,
+    counts: Counts,
+    latencies: Vec<Latency>,
+}
+
+/// Emits roots.
+struct Roots<'a> {
+    output: &'a mut Output,
+    ledger: &'a mut Ledger,
+    outcome: &'a mut Outcome,
+    now: u64,
+}
+
+impl EmitRoot for Roots<'_> {
+    #[inline]
+    fn emit_root(
+        &mut self,
+        stream: usize,
+        message: u64,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        let bytes = self.output.write_row(stream, row)?;
+        let root = self.ledger.open(message, bytes, self.now);
+        let ledger = &mut *self.ledger;
+        let mut went = false;
+        self.output.send(stream, Some(root), |frame| {
+            ledger.register_last(frame);
+            went = true;
+        });
+        if !went {
+            self.ledger.settle_last(self.now, self.outcome);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn room(&self) -> usize {
+        self.ledger.room()
+    }
+}
+
+impl<S: Spout> SpoutTask<S> {
+    /// A task around `spout`, not active yet.
+    pub fn new(spout: S, output: Output, settings: LedgerSettings) -> Self {
+        let mut output = output;
+        output.emit_roots();
+        Self {
+            spout,
+            output,
+            ledger: Ledger::new(settings),
+            outcome: Outcome::default(),
+            active: false,
+            ended: false,
+            poll_at: 0,
+            counts: Counts::default(),
+            latencies: Vec::new(),
+        }
+    }
+
+    /// Tells the spout what became of its roots.
+    fn account(&mut self) -> Result<(), ComponentError> {
+        if self.outcome.is_empty() {
+            return Ok(());
+        }
+        self.counts.acked += self.outcome.acked.len() as u64;
+        self.counts.failed += self.outcome.failed.len() as u64;
+        self.counts.timed_out += self.outcome.timed_out.len() as u64;
+        for &message in &self.outcome.acked {
+            self.spout.ack(message);
+        }
+        for &message in self.outcome.failed.iter().chain(&self.outcome.timed_out) {
+            self.spout.fail(message);
+            self.ended = false;
+            self.poll_at = 0;
+        }
+        self.latencies.append(&mut self.outcome.latencies);
+        self.outcome.clear();
+        self.spout.settled()
+    }
+}
+
+impl<S: Spout> TaskCore for SpoutTask<S> {
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    fn accept(&mut self, _frame: Frame) {}
+
+    fn run(&mut self, now: u64) -> Result<Ran, ComponentError> {
+        self.output.set_time(now);
+        self.ledger.expire(now, &mut self.outcome);
+        self.account()?;
+        if !self.active {
+            return Ok(Ran::Idle(self.ledger.next_expiry()));
+        }
+        let stop_at = self.output.bytes + OUTPUT_BUDGET;
+        for _ in 0..POLLS {
+            if self.ended || now < self.poll_at || !self.ledger.has_room() {
+                let poll_at = if self.ended || now >= self.poll_at { u64::MAX } else { self.poll_at };
+                let next = self.ledger.next_expiry().unwrap_or(u64::MAX).min(poll_at);
+                return Ok(Ran::Idle((next != u64::MAX).then_some(next)));
+            }
+            let mut roots =
+                Roots { output: &mut self.output, ledger: &mut self.ledger, outcome: &mut self.outcome, now };
+            match self.spout.poll(&mut roots)? {
+                Polled::More => self.poll_at = 0,
+                Polled::Idle(again) => self.poll_at = now + again.as_micros().max(1) as u64,
+                Polled::Done => self.ended = true,
+            }
+            self.account()?;
+            if self.output.bytes >= stop_at {
+                break;
+            }
+        }
+        Ok(Ran::More)
+    }
+
+    fn settle(&mut self, entries: &[LedgerEntry], now: u64) -> Result<(), ComponentError> {
+        for entry in entries {
+            self.ledger.apply(entry, now, &mut self.outcome);
+        }
+        self.account()
+    }
+
+    fn fail_all(&mut self) -> Result<(), ComponentError> {
+        self.ledger.fail_all(&mut self.outcome);
+        self.account()
+    }
+
+    fn set_active(&mut self, active: bool) {
+        self.active = active;
+    }
+
+    fn finish(&mut self, _ledger: LedgerSettings) {}
+
+    fn state(&self) -> TaskState {
+        if self.ended && self.ledger.pending() == 0 { TaskState::Drained } else { TaskState::Running }
+    }
+
+    fn output(&mut self) -> &mut Output {
+        &mut self.output
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { emitted: self.output.emitted, pending: self.ledger.pending() as u64, ..self.counts }
+    }
+
+    fn take_latencies(&mut self) -> Vec<Latency> {
+        std::mem::take(&mut self.latencies)
+    }
+
+    fn position(&self) -> Option<serde_json::Value> {
+        self.spout.position()
+    }
+}
