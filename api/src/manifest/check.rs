@@ -12,7 +12,7 @@ use waterspout_core::component::duration;
 
 use super::diagnostic::{Diagnostic, Source, Span};
 use super::node::{Entry, Node, NodeKind};
-use super::rule::{self, Rule};
+use super::rule::Rule;
 use super::suggest;
 
 /// The document as JSON, as it would be sent.
@@ -44,6 +44,15 @@ pub(super) fn check(source: &Source<'_>, schema: &Value, document: &Node) -> Res
 struct At<'a> {
     name: &'a str,
     span: Span,
+}
+
+/// A rule on how many of some fields are set, and those that are.
+struct SetRule<'a> {
+    fields: &'a [&'a str],
+    set: Vec<&'a str>,
+    exactly: bool,
+    /// Whether the object has a field that is not known.
+    unknown: bool,
 }
 
 struct Checker<'a> {
@@ -97,11 +106,7 @@ impl Checker<'_> {
             (NodeKind::Map(_), "array") => ("a map", Some("start each element with `- `".to_owned())),
             (NodeKind::Map(_), _) => ("a map", None),
         };
-        let span = if matches!(node.kind, NodeKind::Null) {
-            at.span
-        } else {
-            node.span
-        };
+        let span = if node.is_null() { at.span } else { node.span };
         self.fault(
             span,
             format!("{} must be {}, but is {found}", at.name, name(expected)),
@@ -118,6 +123,8 @@ impl Checker<'_> {
             .get("properties")
             .and_then(Value::as_object)
             .unwrap_or(&empty);
+        let required = schema.get("required").and_then(Value::as_array);
+        let required: Vec<&str> = required.into_iter().flatten().filter_map(Value::as_str).collect();
         let mut object = Map::new();
         let mut unknown = false;
         for entry in entries {
@@ -130,8 +137,11 @@ impl Checker<'_> {
                 }
                 continue;
             };
-            // As on the API server: nothing is the default, where there is one.
-            if matches!(entry.value.kind, NodeKind::Null) && schema.get("default").is_some() {
+            // As on the API server, nothing is the default, or as if the field were not there. But a map that is
+            // nothing is an error here: `global:` without `{}` would be left out, and mean another grouping.
+            let expected = properties.contains_key(&entry.key)
+                && (schema.get("default").is_some() || schema.get("type") != Some(&Value::from("object")));
+            if entry.value.is_null() && expected && !required.contains(&entry.key.as_str()) {
                 continue;
             }
             let name = format!("`{}`", entry.key);
@@ -145,13 +155,7 @@ impl Checker<'_> {
             );
             object.insert(entry.key.clone(), value);
         }
-        for required in schema
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
-            let required = required.as_str().unwrap_or("");
+        for required in required {
             // An unknown field is often the required one, misspelt.
             let misspelt = || {
                 entries.iter().any(|entry| {
@@ -165,7 +169,22 @@ impl Checker<'_> {
         }
         for rule in rules(schema) {
             if let Some(Rule::Set { fields, exactly }) = Rule::parse(rule) {
-                self.set_rule(&fields, exactly, unknown, node, at);
+                // What is not there, or nothing, is not in the object; what is wrong was reported and counts.
+                let set: Vec<&str> = fields
+                    .iter()
+                    .copied()
+                    .filter(|field| object.contains_key(*field))
+                    .collect();
+                self.set_rule(
+                    SetRule {
+                        fields: &fields,
+                        set,
+                        exactly,
+                        unknown,
+                    },
+                    node,
+                    at,
+                );
             }
         }
         Value::Object(object)
@@ -186,17 +205,18 @@ impl Checker<'_> {
     }
 
     /// How many of some fields are set. If a field is unknown, it may be the one that is missing here.
-    fn set_rule(&mut self, fields: &[&str], exactly: bool, unknown: bool, node: &Node, at: &At<'_>) {
-        let set = rule::set_fields(fields, node);
-        let names = suggest::list(fields.iter().copied());
-        if let [_, others @ ..] = set.as_slice()
-            && !others.is_empty()
-        {
-            let how_many = if exactly { "exactly one" } else { "at most one" };
-            let message = format!("{} sets {}", at.name, suggest::list(set.iter().copied()));
-            let second = node.entry(others[0]).map_or(at.span, |entry| entry.key_span);
-            self.fault(second, message, Some(format!("{how_many} of {names} may be set")));
-        } else if exactly && set.is_empty() && !unknown {
+    fn set_rule(&mut self, rule: SetRule<'_>, node: &Node, at: &At<'_>) {
+        let names = suggest::list(rule.fields.iter().copied());
+        if let [_, second, ..] = rule.set.as_slice() {
+            let how_many = if rule.exactly {
+                "exactly one"
+            } else {
+                "at most one"
+            };
+            let message = format!("{} sets {}", at.name, suggest::list(rule.set.iter().copied()));
+            let span = node.entry(second).map_or(at.span, |entry| entry.key_span);
+            self.fault(span, message, Some(format!("{how_many} of {names} may be set")));
+        } else if rule.exactly && rule.set.is_empty() && !rule.unknown {
             let message = format!("{} sets none of {names}", at.name);
             self.fault(
                 at.span,

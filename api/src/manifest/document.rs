@@ -106,7 +106,7 @@ fn metadata_schema(name: Value) -> Value {
         "required": ["name"],
         "properties": {
             "name": name,
-            "namespace": {"type": "string", "maxLength": 63, "pattern": NAME_PATTERN},
+            "namespace": {"type": "string", "minLength": 1, "maxLength": 63},
             "labels": texts,
             "annotations": texts,
             "finalizers": {"type": "array", "items": {"type": "string"}},

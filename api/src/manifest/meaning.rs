@@ -4,11 +4,11 @@
 //! core). Invariant: a place that is not in the text is shown at the nearest thing around it that is.
 
 use waterspout_core::component::check::ConfigPlace;
-use waterspout_core::graph::Role;
+use waterspout_core::graph::{Place, Problem, Role};
 
 use super::diagnostic::{Diagnostic, Source, Span};
-use super::node::Node;
-use crate::resource::{ComponentFault, TopologySpec};
+use super::node::{Node, NodeKind};
+use crate::resource::{ComponentFault, SpecFault};
 
 /// One step into a document.
 #[derive(Debug, Clone, Copy)]
@@ -19,15 +19,56 @@ pub(super) enum Step {
     Index(usize),
 }
 
-/// The faults of the components' settings.
-pub(super) fn component_faults(source: &Source<'_>, document: &Node, spec: &TopologySpec) -> Vec<Diagnostic> {
-    spec.component_faults()
-        .into_iter()
-        .map(|found| {
-            let span = span(document, &component_path(&found));
+/// A fault of the resource, with its place in the text.
+pub(super) fn diagnostic(source: &Source<'_>, document: &Node, fault: &SpecFault) -> Diagnostic {
+    match fault {
+        SpecFault::Component(found) => {
+            let span = span(document, &component_path(found));
             source.diagnostic(span, found.fault.problem.to_string(), found.fault.problem.help())
-        })
-        .collect()
+        }
+        SpecFault::Graph(fault) => {
+            let path = graph_path(&fault.place);
+            let span =
+                named_element(document, &path, &fault.problem).unwrap_or_else(|| span(document, &path));
+            // The core quotes names as in prose, and says what to do behind a semicolon.
+            let text = fault.problem.to_string().replace('\'', "`");
+            match text.split_once("; ") {
+                Some((message, help)) => source.diagnostic(span, message, Some(help.to_owned())),
+                None => source.diagnostic(span, text, None),
+            }
+        }
+        SpecFault::Convert(error) => source.diagnostic(document.span, error.to_string(), None),
+    }
+}
+
+fn graph_path(place: &Place) -> Vec<Step> {
+    let mut path = match place.component {
+        Some((role, index)) => component(role, index),
+        None => vec![Step::Key("spec")],
+    };
+    if let Some((list, index)) = place.list {
+        path.extend([Step::Key(list), Step::Index(index)]);
+    }
+    path.extend(place.field.map(Step::Key));
+    path
+}
+
+/// The element of a list of names that a fault is about: a list is a long thing to point at.
+fn named_element(document: &Node, path: &[Step], problem: &Problem) -> Option<Span> {
+    let (Problem::UnknownField { field: name, .. } | Problem::ReservedName(name)) = problem else {
+        return None;
+    };
+    let list = path.iter().try_fold(document, |node, step| match step {
+        Step::Key(key) => node.get(key),
+        Step::Index(index) => node.element(*index),
+    })?;
+    let NodeKind::List(elements) = &list.kind else {
+        return None;
+    };
+    elements
+        .iter()
+        .find(|element| element.text() == Some(name))
+        .map(|element| element.span)
 }
 
 fn component_path(found: &ComponentFault) -> Vec<Step> {
@@ -66,10 +107,7 @@ pub(super) fn span(document: &Node, path: &[Step]) -> Span {
     for step in path {
         let next = match step {
             Step::Key(key) => node.entry(key).map(|entry| {
-                let scalar = !matches!(
-                    entry.value.kind,
-                    super::node::NodeKind::List(_) | super::node::NodeKind::Map(_)
-                );
+                let scalar = !matches!(entry.value.kind, NodeKind::List(_) | NodeKind::Map(_));
                 (
                     &entry.value,
                     if scalar { entry.value.span } else { entry.key_span },

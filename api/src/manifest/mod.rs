@@ -21,7 +21,7 @@ mod yaml;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use waterspout_core::graph::GraphSpec;
+use waterspout_core::graph::{Graph, GraphSpec};
 
 use crate::resource::Topology;
 use crate::schema;
@@ -52,7 +52,7 @@ pub struct Delivery {
 pub struct Manifest {
     topology: Topology,
     config_maps: Vec<ConfigMap>,
-    graph_spec: GraphSpec,
+    graph: Graph,
 }
 
 impl Manifest {
@@ -103,7 +103,13 @@ impl Manifest {
     /// The graph as it was written.
     #[must_use]
     pub fn graph_spec(&self) -> &GraphSpec {
-        &self.graph_spec
+        self.graph.spec()
+    }
+
+    /// The checked graph.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     /// How many workers there are.
@@ -160,20 +166,17 @@ fn read(source: &Source<'_>, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
         return Err(faults);
     };
     topology.status = None;
-    let graph_spec = topology
-        .spec
-        .graph_spec()
-        .map_err(|error| vec![internal(source, topology_node, &error)])?;
-    faults.extend(meaning::component_faults(source, topology_node, &topology.spec));
-    if faults.is_empty() {
-        Ok(Manifest {
-            topology,
-            config_maps,
-            graph_spec,
-        })
-    } else {
-        Err(faults)
-    }
+    let graph = topology.spec.graph().map_err(|found| -> Vec<Diagnostic> {
+        found
+            .iter()
+            .map(|fault| meaning::diagnostic(source, topology_node, fault))
+            .collect()
+    })?;
+    Ok(Manifest {
+        topology,
+        config_maps,
+        graph,
+    })
 }
 
 /// The Topology and the ConfigMaps.

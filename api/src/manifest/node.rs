@@ -62,6 +62,11 @@ impl Node {
         }
     }
 
+    /// Whether nothing is there.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self.kind, NodeKind::Null)
+    }
+
     /// How large a copy is: nodes and characters together.
     pub(super) fn size(&self) -> usize {
         match &self.kind {

@@ -6,7 +6,6 @@
 
 use waterspout_core::component::{ADDRESS_PATTERN, duration};
 
-use super::node::Node;
 use crate::resource::{FIELD_PATTERN, NAME_PATTERN};
 
 /// The names of spouts and bolts are different: the graph checks that, and says it better.
@@ -14,7 +13,7 @@ const DISTINCT_NAMES: &str = "!self.bolts.exists(b, self.spouts.exists(s, s.name
 /// The rules on the name of the topology: the schema of `metadata` in `document` says the same.
 const ROOT_NAME: [&str; 2] = [
     "self.metadata.name.size() <= 40",
-    "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+    "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
 ];
 
 /// A rule of the schema.
@@ -64,15 +63,6 @@ impl<'a> Rule<'a> {
     }
 }
 
-/// Which of the fields are set in a map.
-pub(super) fn set_fields<'a>(fields: &[&'a str], node: &Node) -> Vec<&'a str> {
-    fields
-        .iter()
-        .copied()
-        .filter(|field| node.entry(field).is_some())
-        .collect()
-}
-
 /// The form of a text: what the schema says as a regular expression.
 pub(super) struct Form {
     pattern: &'static str,
@@ -86,12 +76,12 @@ const FORMS: [Form; 4] = [
     Form {
         pattern: NAME_PATTERN,
         holds: is_label,
-        expected: "a name has small letters, digits and `-`, and a letter or digit first and last",
+        expected: "a name has only a-z, 0-9 and `-`, a letter first and no `-` last",
     },
     Form {
         pattern: FIELD_PATTERN,
         holds: is_field,
-        expected: "a field's name has letters, digits, `_`, `.` and `-`, and starts with a letter or `_`",
+        expected: "a field's name has letters, digits, `_`, `.` and `-`, and starts with a letter, or with one `_` and a letter",
     },
     Form {
         pattern: duration::PATTERN,
@@ -111,20 +101,17 @@ pub(super) fn form(pattern: &str) -> Option<&'static Form> {
 }
 
 fn is_label(text: &str) -> bool {
-    let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let inner = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
     let bytes = text.as_bytes();
-    bytes.iter().all(|byte| inner(byte) || *byte == b'-')
-        && bytes.first().is_some_and(inner)
-        && bytes.last().is_some_and(inner)
+    bytes.iter().all(inner)
+        && bytes.first().is_some_and(u8::is_ascii_lowercase)
+        && bytes.last() != Some(&b'-')
 }
 
 fn is_field(text: &str) -> bool {
-    let first = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(first)
-        && bytes
-            .iter()
-            .all(|byte| first(byte) || byte.is_ascii_digit() || matches!(byte, b'.' | b'-'))
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let bytes = text.strip_prefix('_').unwrap_or(text).as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.iter().all(inner)
 }
 
 fn is_address(text: &str) -> bool {
@@ -210,9 +197,23 @@ mod tests {
 
     #[test]
     fn forms_are_what_their_patterns_say() {
-        assert!(is_label("a") && is_label("word-2") && !is_label("-a") && !is_label("a-") && !is_label("A"));
+        assert!(
+            is_label("a")
+                && is_label("word-2")
+                && !is_label("2a")
+                && !is_label("-a")
+                && !is_label("a-")
+                && !is_label("A")
+        );
         assert!(!is_label("") && !is_label("a_b") && !is_label("ä"));
-        assert!(is_field("_a.b-C9") && !is_field("9a") && !is_field("") && !is_field("a b"));
+        assert!(
+            is_field("_a.b-C9")
+                && !is_field("9a")
+                && !is_field("__a")
+                && !is_field("_")
+                && !is_field("")
+                && !is_field("a b")
+        );
         assert!(is_address("localhost:6379") && is_address("[::1]:1") && !is_address("localhost"));
         assert!(!is_address(":1") && !is_address("a:") && !is_address("a:123456") && !is_address("a:b"));
     }

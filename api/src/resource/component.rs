@@ -16,10 +16,10 @@ use waterspout_core::component::{
     stdout::StdoutConfig,
 };
 
-/// What a component's and a stream's name look like.
-pub(crate) const NAME_PATTERN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+/// What the name of a topology, a component or a stream looks like: a DNS label that can name a Service.
+pub(crate) const NAME_PATTERN: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 /// What a field's name looks like.
-pub(crate) const FIELD_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_.-]*$";
+pub(crate) const FIELD_PATTERN: &str = "^_?[A-Za-z][A-Za-z0-9_.-]*$";
 
 /// A component that brings tuples in from outside. Exactly one of its kinds is set: `file`, `generator` or `redis`.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,8 @@ pub(crate) const FIELD_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_.-]*$";
         .message("exactly one of file, generator, redis must be set")
 )]
 pub struct SpoutSpec {
-    /// The spout's name: a DNS label of at most 63 characters, that no other component has. Changing it makes a new
+    /// The spout's name: at most 63 of a-z, 0-9 and `-`, a letter first and no `-` last, that no other
+    /// component has. Changing it makes a new
     /// revision.
     #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
     pub name: String,
@@ -69,7 +70,8 @@ pub struct SpoutSpec {
         .message("exactly one of split, count, stdout, file, redis must be set")
 )]
 pub struct BoltSpec {
-    /// The bolt's name: a DNS label of at most 63 characters, that no other component has. Changing it makes a new
+    /// The bolt's name: at most 63 of a-z, 0-9 and `-`, a letter first and no `-` last, that no other
+    /// component has. Changing it makes a new
     /// revision.
     #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
     pub name: String,
@@ -171,13 +173,13 @@ pub struct GlobalGrouping {}
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StreamSpec {
-    /// The stream's name, a DNS label of at most 63 characters, `default` by default. Changing it makes a new
+    /// The stream's name, `default` by default: at most 63 of a-z, 0-9 and `-`, a letter first and no `-` last. Changing it makes a new
     /// revision.
     #[serde(default = "default_stream")]
     #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
     pub name: String,
     /// The names of its tuples' fields, in order: 1 to 32, each once. A name has letters, digits, `_`, `.` and `-`,
-    /// starts with a letter or `_`, and is at most 63 characters long. Changing them makes a new revision.
+    /// starts with a letter or with one `_` and a letter, and is at most 63 characters long. Changing them makes a new revision.
     #[schemars(
         length(min = 1, max = 32),
         inner(length(max = 63), regex(pattern = FIELD_PATTERN)),

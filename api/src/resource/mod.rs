@@ -11,6 +11,7 @@
     reason = "the schema's derive repeats each struct inside of a function"
 )]
 
+mod check;
 mod component;
 mod graph;
 mod status;
@@ -19,11 +20,12 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use waterspout_core::component::duration;
 
+pub use check::{ComponentFault, SpecFault};
 pub use component::{
     AllGrouping, BoltSpec, GlobalGrouping, InputSpec, ShuffleGrouping, SpoutSpec, StreamSpec,
 };
 pub(crate) use component::{FIELD_PATTERN, NAME_PATTERN};
-pub use graph::{ComponentFault, ToGraphError};
+pub use graph::ToGraphError;
 pub use status::{TopologyState, TopologyStatus};
 
 /// The API group.
@@ -59,8 +61,8 @@ pub const MAX_NAME: usize = 40;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 40")
         .message("metadata.name must have at most 40 characters"),
-    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name must be a DNS label: a-z, 0-9 and -, with a letter or digit first and last")
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must have only a-z, 0-9 and -, a letter first and no - last")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::super::diagnostic::Span;
-use super::super::node::{Node, NodeKind};
+use super::super::node::Node;
 use super::{At, Checker, limit, short};
 
 impl Checker<'_> {
@@ -76,9 +76,7 @@ fn map_key(keys: &[&str], schema: &Value, element: &Node) -> Option<(String, Spa
     let mut parts = Vec::new();
     let mut span = None;
     for key in keys {
-        let given = element
-            .get(key)
-            .filter(|node| !matches!(node.kind, NodeKind::Null));
+        let given = element.get(key).filter(|node| !node.is_null());
         let default = || schema.get("properties")?.get(key)?.get("default")?.as_str();
         parts.push(match given {
             Some(node) => node.text()?,
