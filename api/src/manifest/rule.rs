@@ -168,6 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn the_rules_on_the_topology_name_say_what_is_enforced_here() {
+        assert_eq!(
+            ROOT_NAME[0],
+            format!("self.metadata.name.size() <= {}", crate::resource::MAX_NAME)
+        );
+        assert_eq!(
+            ROOT_NAME[1],
+            format!("self.metadata.name.matches('{NAME_PATTERN}')")
+        );
+    }
+
+    #[test]
     fn every_kind_and_grouping_is_in_its_rule() {
         let schema = object_schema().expect("the schema is fixed");
         walk(&schema, "", &mut |path, schema| {

@@ -32,8 +32,7 @@ pub struct RedisSpoutConfig {
     #[serde(default)]
     pub from: RedisFrom,
     /// Entries that a consumer has not acknowledged for so long are taken over from it: a duration from `100ms` to
-    /// `24h`, `5s` by default. Make it longer than `delivery.timeout`, or slow tuples are emitted twice. Changing it
-    /// makes a new revision.
+    /// `24h`, `5s` by default. Changing it makes a new revision.
     #[cfg_attr(
         feature = "schema",
         schemars(with = "String", length(max = 40), extend("pattern" = duration::PATTERN), extend(
