@@ -13,5 +13,6 @@ pub mod hash;
 pub mod ledger;
 pub mod placement;
 pub mod plan;
+pub mod position;
 pub mod routing;
 pub mod value;

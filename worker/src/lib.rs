@@ -5,4 +5,16 @@
 //! (crate `waterspout-api`), and everything pure (crate `waterspout-core`).
 
 pub mod component;
+pub mod discovery;
 pub mod gate;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod parent;
+pub mod program;
+pub mod runtime;
+pub mod status;
+pub mod task;
+pub mod transport;
+pub mod volume;
+pub mod worker;

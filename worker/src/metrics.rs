@@ -85,7 +85,7 @@ impl Tasks {
                 below = up_to;
             }
             buckets.push((f64::MAX, count - below));
-            family.encode_family(&self.labels(task))?.encode_histogram::<()>(sum, count, &buckets, None)?;
+            family.encode_family(&self.labels(task))?.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
         }
         Ok(())
     }

@@ -78,6 +78,14 @@ impl<'a> RowWriter<'a> {
         self.wrote()
     }
 
+    /// Several fields that are encoded already, one behind the other.
+    #[inline]
+    pub fn encoded(&mut self, encoded: &[u8], fields: u32) -> &mut Self {
+        self.data.extend_from_slice(encoded);
+        self.fields += fields;
+        self
+    }
+
     /// Any value.
     pub fn value(&mut self, value: &Value) -> &mut Self {
         append(self.data, value);

@@ -3,6 +3,13 @@
 //! Owns: the traits [`Spout`] and [`Bolt`], what they are handed, and one file per built-in component. Leaves to
 //! others: when they are called ([`crate::task`]), and their settings ([`waterspout_core::component`]).
 
+pub mod count;
+pub mod generator;
+pub mod line;
+pub mod registry;
+pub mod split;
+pub mod stdout;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -238,4 +245,9 @@ pub trait Bolt: Send + 'static {
         let _ = out;
         Ok(Finished::Done)
     }
+}
+
+/// A field that had to hold a text does not.
+pub(crate) fn not_text(component: &str, field: &str) -> ComponentError {
+    ComponentError::Tuple(format!("component '{component}' got a tuple whose field '{field}' is no text"))
 }

@@ -24,6 +24,7 @@ pub use inbox::{Delivery, INBOX_BYTES, INBOX_FRAMES};
 pub use slot::{Command, Slot};
 pub use stats::{Latencies, Published};
 pub use wiring::{BuildError, Settings, build};
+pub(crate) use wiring::ledger;
 
 use crate::gate::Wake;
 use crate::task::TaskCore;

@@ -1,0 +1,145 @@
+//! `waterspout run`: a whole topology on this machine.
+//!
+//! Owns: the plan of a local run, and which of its two forms runs it. Leaves to others: the data plane
+//! (`waterspout_worker`), which is the same in both forms and in a cluster.
+
+mod here;
+mod processes;
+mod progress;
+mod totals;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use waterspout_api::manifest::Manifest;
+use waterspout_core::placement::{WorkerIndex, place};
+use waterspout_core::plan::{Delivery, Member, PLAN_VERSION, Plan};
+use waterspout_worker::logging;
+
+use crate::{RunArgs, validate};
+
+/// The directory of one run and what is in it.
+struct RunDirectory {
+    directory: TempDir,
+}
+
+impl RunDirectory {
+    fn make(plan: &Plan) -> anyhow::Result<Self> {
+        let directory = TempDir::with_prefix("waterspout-").context("make a directory for the run")?;
+        let run = Self { directory };
+        let path = run.plan();
+        std::fs::write(&path, plan.to_json()).with_context(|| format!("write '{}'", path.display()))?;
+        Ok(run)
+    }
+
+    fn plan(&self) -> PathBuf {
+        self.directory.path().join("plan.json")
+    }
+
+    fn peers(&self) -> PathBuf {
+        self.directory.path().join("peers")
+    }
+
+    fn volume(&self, worker: u32) -> PathBuf {
+        self.directory.path().join(format!("worker-{worker}"))
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// How a run ended.
+enum Outcome {
+    /// The topology is complete.
+    Complete,
+    /// It was told to end; so many roots were still in flight.
+    Stopped(u64),
+}
+
+/// Runs the topology of a manifest.
+pub(crate) fn run(args: &RunArgs) -> ExitCode {
+    if let Err(error) = logging::start(args.log_format, &args.log) {
+        return fail(&format!("'--log {}' is no filter: {error}", args.log));
+    }
+    let manifest = match validate::read(&args.file) {
+        Ok(manifest) => manifest,
+        Err(error @ validate::ManifestError::Wrong(_)) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            return ExitCode::FAILURE;
+        }
+        Err(error) => return fail(&error.to_string()),
+    };
+    match run_manifest(args, &manifest) {
+        Ok(Outcome::Complete | Outcome::Stopped(0)) => ExitCode::SUCCESS,
+        Ok(Outcome::Stopped(pending)) => fail(&format!(
+            "{pending} roots were still in flight after the drain's time; raise 'spec.delivery.drainTimeout' if they need longer"
+        )),
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+fn fail(problem: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "error: {problem}");
+    ExitCode::FAILURE
+}
+
+fn run_manifest(args: &RunArgs, manifest: &Manifest) -> anyhow::Result<Outcome> {
+    let workers = args.workers.unwrap_or(1);
+    let plan = plan(manifest, workers);
+    let directory = RunDirectory::make(&plan)?;
+    let base = base(&args.file)?;
+    let mut progress = progress::Progress::start(args, manifest.name());
+    let outcome = if workers == 1 {
+        here::run(args, &directory, base, &mut progress)
+    } else {
+        processes::run(args, &directory, &base, &plan, &mut progress)
+    };
+    match outcome {
+        Ok(outcome) => {
+            progress.end(&outcome);
+            Ok(outcome)
+        }
+        Err(error) => {
+            progress.abandon();
+            Err(error)
+        }
+    }
+}
+
+/// What relative paths in the manifest are relative to: its directory.
+fn base(file: &Path) -> anyhow::Result<PathBuf> {
+    let directory = match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    directory.canonicalize().with_context(|| format!("find the directory of '{}'", file.display()))
+}
+
+fn plan(manifest: &Manifest, workers: u32) -> Plan {
+    let indexes: Vec<WorkerIndex> = (0..workers).map(WorkerIndex).collect();
+    let delivery = manifest.delivery();
+    Plan {
+        version: PLAN_VERSION,
+        topology: manifest.name().to_owned(),
+        revision: "local".to_owned(),
+        epoch: 1,
+        graph: manifest.graph_spec().clone(),
+        delivery: Delivery {
+            timeout_ms: delivery.timeout_ms,
+            max_pending: u64::from(delivery.max_pending),
+            drain_timeout_ms: delivery.drain_timeout_ms,
+            ..Delivery::default()
+        },
+        members: indexes.iter().map(|&index| Member { index, uid: 0 }).collect(),
+        coordinator: WorkerIndex(0),
+        ask: indexes.clone(),
+        given_up: Vec::new(),
+        placement: place(&validate::graph(manifest), &indexes, &[]),
+        active: true,
+        hash_seed: 0,
+    }
+}
