@@ -56,6 +56,9 @@ pub struct WorkerArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+    /// End when this process ends (set by `waterspout run`)
+    #[arg(long, hide = true)]
+    pub supervisor: Option<i32>,
     /// Run as the child of this process (set by the parent process)
     #[arg(long, hide = true)]
     pub child_of: Option<i32>,
@@ -88,8 +91,10 @@ impl WorkerArgs {
                 flag(name, value);
             }
         }
-        if let Some(parent) = self.child_of {
-            flag("child-of", &parent.to_string());
+        for (name, process) in [("supervisor", self.supervisor), ("child-of", self.child_of)] {
+            if let Some(process) = process {
+                flag(name, &process.to_string());
+            }
         }
         if self.json_stdout {
             args.push("--json-stdout".into());
@@ -116,7 +121,12 @@ fn run_parent(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
         Ok(program) => program,
         Err(error) => return refuse(&format!("cannot find this program's own file: {error}")),
     };
-    let args = WorkerArgs { child_of: Some(std::process::id() as i32), ..args.clone() };
+    if let Some(supervisor) = args.supervisor
+        && let Err(error) = parent::die_with_parent(supervisor)
+    {
+        return refuse(&worker::chain(&error));
+    }
+    let args = WorkerArgs { child_of: Some(std::process::id() as i32), supervisor: None, ..args.clone() };
     let ended = parent::run(|| {
         let mut command = Command::new(&program);
         command.args(subcommand).args(args.to_args());

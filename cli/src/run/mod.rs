@@ -3,6 +3,7 @@
 //! Owns: the plan of a local run, and which of its two forms runs it. Leaves to others: the data plane
 //! (`waterspout_worker`), which is the same in both forms and in a cluster.
 
+mod certificates;
 mod here;
 mod processes;
 mod progress;

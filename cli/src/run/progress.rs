@@ -72,6 +72,11 @@ impl Progress {
         )
     }
 
+    /// Roots that were in flight when the workers were seen last.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.totals.figures().pending
+    }
+
     /// Shows nothing more.
     pub(super) fn abandon(&self) {
         if let Some(bar) = &self.bar {

@@ -15,7 +15,7 @@ use super::slot::Slot;
 const SPIN: Duration = Duration::from_micros(15);
 
 /// The threads that run the tasks of one worker.
-pub struct Executor {
+pub(super) struct Executor {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -33,7 +33,7 @@ impl Executor {
     ///
     /// # Errors
     /// If the system has no thread left.
-    pub fn start(threads: usize) -> std::io::Result<Self> {
+    pub(super) fn start(threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             ready: AtomicUsize::new(0),
@@ -51,12 +51,12 @@ impl Executor {
     }
 
     /// Queues a slot that is ready.
-    pub fn push(&self, slot: Arc<Slot>) {
+    pub(super) fn push(&self, slot: Arc<Slot>) {
         self.shared.push(slot);
     }
 
     /// Stops the threads after the slices that they are in. What is queued is dropped.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
         self.shared.wake.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));

@@ -154,11 +154,11 @@ impl Node {
         }
     }
 
-    pub(crate) fn executor(&self) -> &Executor {
+    fn executor(&self) -> &Executor {
         &self.executor
     }
 
-    pub(crate) fn timer(&self) -> &Timer {
+    fn timer(&self) -> &Timer {
         &self.timer
     }
 

@@ -14,7 +14,7 @@ use super::slot::Slot;
 use crate::gate::Wake;
 
 /// The timer of one worker.
-pub struct Timer {
+pub(super) struct Timer {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -37,7 +37,7 @@ impl Timer {
     ///
     /// # Errors
     /// If the system has no thread left.
-    pub fn start(clock: Clock) -> std::io::Result<Self> {
+    pub(super) fn start(clock: Clock) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { clock, state: Mutex::default(), changed: Condvar::new() });
         let thread = {
             let shared = Arc::clone(&shared);
@@ -47,7 +47,7 @@ impl Timer {
     }
 
     /// Wakes `slot` at `at` microseconds.
-    pub fn wake_at(&self, slot: &Arc<Slot>, at: u64) {
+    pub(super) fn wake_at(&self, slot: &Arc<Slot>, at: u64) {
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         let task = slot.task() as usize;
         if state.slots.len() <= task {
@@ -62,7 +62,7 @@ impl Timer {
     }
 
     /// Ends the thread.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -16,3 +16,4 @@ impl Transport {
     pub fn consumed(&self, from: WorkerIndex, target: u32, bytes: usize) {}
     pub fn peers(&self) -> Vec<PeerStatus> { vec![] }
 }
+pub const TLS_NAME: &str = "worker.waterspout";
