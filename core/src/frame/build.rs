@@ -1,5 +1,7 @@
 //! Fills a frame row by row.
 
+use crate::value::append_small;
+
 use super::{FULL_BYTES, Frame, FrameGroup, GroupId, MAX_GROUPS, MAX_ROWS, RootBits};
 
 /// A frame that is being filled.
@@ -52,7 +54,7 @@ impl FrameBuilder {
     /// Appends an encoded row that no root is waiting for.
     #[inline]
     pub fn push_untracked(&mut self, row: &[u8]) {
-        self.frame.data.extend_from_slice(row);
+        append_small(&mut self.frame.data, row);
         self.frame.ends.push(self.frame.data.len() as u32);
     }
 

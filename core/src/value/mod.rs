@@ -26,11 +26,13 @@
 mod check;
 mod owned;
 mod read;
+mod small;
 mod write;
 
 pub use check::{MAX_DEPTH, ValueFault, check_row};
 pub use owned::Value;
 pub use read::{Row, ValueRef};
+pub use small::{SMALL, append_small, load_small};
 pub use write::RowWriter;
 
 /// The largest encoding of one value, in bytes (16 MiB).

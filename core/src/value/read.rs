@@ -53,7 +53,7 @@ impl<'a> Row<'a> {
     }
 
     /// The encoding of field `index`, or `None` beyond the last field.
-    #[inline]
+    #[inline(always)]
     pub fn raw(self, index: usize) -> Option<&'a [u8]> {
         let mut rest = self.bytes;
         for _ in 0..index {

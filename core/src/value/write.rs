@@ -1,6 +1,6 @@
 //! Appends values to a row of bytes, in the canonical encoding.
 
-use super::{LONG, Value, tag};
+use super::{LONG, Value, append_small, tag};
 
 /// Writes the fields of one row, in the order of the stream's fields.
 #[derive(Debug)]
@@ -107,9 +107,13 @@ impl<'a> RowWriter<'a> {
 
     #[inline]
     fn sized(&mut self, tag: u8, payload: &[u8]) {
-        self.data.push(tag);
-        append_length(self.data, payload.len());
-        self.data.extend_from_slice(payload);
+        if payload.len() < usize::from(LONG) {
+            self.data.extend_from_slice(&[tag, payload.len() as u8]);
+        } else {
+            self.data.push(tag);
+            append_length(self.data, payload.len());
+        }
+        append_small(self.data, payload);
     }
 }
 

@@ -1,15 +1,18 @@
 //! `count`: how often each combination of fields was seen.
 //!
 //! The state is a map from the encodings of the fields, one behind the other, to a number: equal values have equal
-//! encodings.
+//! encodings. Short keys, which most are, live in a map of their own as one number each: no pointer to follow.
 
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 use serde_json::Value;
 use waterspout_core::component::count::{CountConfig, CountEmit};
+use waterspout_core::value::{SMALL, load_small};
 
 use super::{Bolt, ComponentError, Context, Emit, FieldIndex, Finished, Tuple, registry};
 
+/// Bytes of a key beside which its length fits into one number.
+const SHORT: usize = SMALL - 1;
 /// Totals that are emitted in one call at the finish.
 const CHUNK: usize = 256;
 
@@ -18,7 +21,9 @@ const CHUNK: usize = 256;
 pub struct Count {
     emit: CountEmit,
     by: Vec<FieldIndex>,
-    counts: HashMap<Box<[u8]>, i64, FxBuildHasher>,
+    /// Keys of at most [`SHORT`] bytes, with their length in the highest byte.
+    short: HashMap<u128, i64, FxBuildHasher>,
+    long: HashMap<Box<[u8]>, i64, FxBuildHasher>,
     key: Vec<u8>,
     /// At the finish: the totals that are left, the last ones first.
     left: Option<Vec<(Box<[u8]>, i64)>>,
@@ -32,17 +37,30 @@ impl Count {
     pub fn new(config: &Value, context: &Context) -> Result<Self, ComponentError> {
         let config: CountConfig = registry::parse(config, context)?;
         let by = config.by.iter().map(|field| context.field(field)).collect::<Result<_, _>>()?;
-        Ok(Self { emit: config.emit, by, counts: HashMap::default(), key: Vec::new(), left: None })
+        Ok(Self { emit: config.emit, by, short: HashMap::default(), long: HashMap::default(), key: Vec::new(), left: None })
     }
 }
 
-fn increment(counts: &mut HashMap<Box<[u8]>, i64, FxBuildHasher>, key: &[u8]) -> i64 {
-    if let Some(count) = counts.get_mut(key) {
-        *count += 1;
-        return *count;
-    }
-    counts.insert(key.into(), 1);
-    1
+/// Adds one to the count of a key. A free function: the key may be borrowed from the bolt.
+#[inline]
+fn increment(
+    short: &mut HashMap<u128, i64, FxBuildHasher>,
+    long: &mut HashMap<Box<[u8]>, i64, FxBuildHasher>,
+    key: &[u8],
+) -> i64 {
+    let count = if key.len() <= SHORT {
+        short.entry(load_small(key) | (key.len() as u128) << (8 * SHORT)).or_insert(0)
+    } else {
+        long.entry_ref(key).or_insert(0)
+    };
+    *count += 1;
+    *count
+}
+
+/// The key that a number stands for.
+fn unpack(packed: u128) -> Box<[u8]> {
+    let bytes = packed.to_le_bytes();
+    bytes[..usize::from(bytes[SHORT])].into()
 }
 
 impl Bolt for Count {
@@ -58,7 +76,7 @@ impl Bolt for Count {
                 &self.key
             }
         };
-        let count = increment(&mut self.counts, key);
+        let count = increment(&mut self.short, &mut self.long, key);
         if self.emit == CountEmit::EachTuple {
             let fields = self.by.len() as u32;
             out.emit(0, |row| {
@@ -72,9 +90,10 @@ impl Bolt for Count {
         if self.emit != CountEmit::AtFinish {
             return Ok(Finished::Done);
         }
-        let counts = &mut self.counts;
+        let (short, long) = (&mut self.short, &mut self.long);
         let left = self.left.get_or_insert_with(|| {
-            let mut left: Vec<_> = std::mem::take(counts).into_iter().collect();
+            let short = std::mem::take(short).into_iter().map(|(packed, count)| (unpack(packed), count));
+            let mut left: Vec<_> = short.chain(std::mem::take(long)).collect();
             left.sort_unstable_by(|a, b| b.cmp(a));
             left
         });

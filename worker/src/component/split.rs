@@ -46,17 +46,38 @@ impl Bolt for Split {
 #[inline]
 fn next_word(text: &str) -> Option<(&str, &str)> {
     let bytes = text.as_bytes();
-    let start = bytes.iter().position(|&byte| !is_space(byte))?;
-    for (index, &byte) in bytes.iter().enumerate().skip(start) {
-        if byte >= 0x80 {
-            // Not ASCII: white space may take several bytes.
-            return next_word_of_any(text);
-        }
-        if is_space(byte) {
-            return Some((&text[start..index], &text[index + 1..]));
-        }
+    let start = bytes.iter().position(|&byte| byte > b' ' || !is_space(byte))?;
+    let end = start + word_length(&bytes[start..]);
+    match bytes.get(end) {
+        None => Some((&text[start..], "")),
+        // Not ASCII: white space may take several bytes.
+        Some(0x80..) => next_word_of_any(text),
+        Some(_) => Some((&text[start..end], &text[end + 1..])),
     }
-    Some((&text[start..], ""))
+}
+
+/// How many bytes from the start are neither ASCII white space nor beyond ASCII.
+#[inline]
+fn word_length(bytes: &[u8]) -> usize {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    const BELOW_SPACE: u64 = 0x2121_2121_2121_2121;
+    let mut length = 0;
+    while let Some(eight) = bytes[length..].first_chunk::<8>() {
+        let eight = u64::from_le_bytes(*eight);
+        // The high bit of each byte that is beyond ASCII or at most a space; bits above the lowest one may be wrong.
+        let found = (eight.wrapping_sub(BELOW_SPACE) | eight) & HIGH;
+        if found == 0 {
+            length += 8;
+            continue;
+        }
+        length += (found.trailing_zeros() / 8) as usize;
+        if bytes[length] >= 0x80 || is_space(bytes[length]) {
+            return length;
+        }
+        length += 1;
+    }
+    let rest = &bytes[length..];
+    length + rest.iter().position(|&byte| byte >= 0x80 || is_space(byte)).unwrap_or(rest.len())
 }
 
 /// The white space of ASCII, as `char::is_whitespace` has it.

@@ -34,6 +34,9 @@ impl Default for Published {
     }
 }
 
+/// The longest latency that is told apart, in microseconds.
+const HOUR_MICROS: u64 = 3_600_000_000;
+
 /// A histogram of latencies in microseconds, with two significant digits, made when the first one comes.
 #[derive(Clone, Default)]
 pub struct Latencies(Option<Histogram<u64>>);
@@ -42,7 +45,7 @@ impl Latencies {
     /// Adds `count` latencies of `micros` microseconds.
     pub fn record(&mut self, micros: u64, count: u64) {
         let histogram = self.0.get_or_insert_with(|| {
-            Histogram::new(2).expect("two significant digits are within what the histogram takes")
+            Histogram::new_with_bounds(1, HOUR_MICROS, 2).expect("these bounds are within what the histogram takes")
         });
         histogram.saturating_record_n(micros.max(1), count);
     }
