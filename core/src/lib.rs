@@ -5,12 +5,14 @@
 //! threads, Kubernetes, gRPC. Time comes in as an argument; nothing here reads the environment.
 
 pub mod component;
+pub mod credit;
 pub mod epoch;
 pub mod finish;
 pub mod frame;
 pub mod graph;
 pub mod hash;
 pub mod ledger;
+pub mod link;
 pub mod placement;
 pub mod plan;
 pub mod position;

@@ -7,6 +7,7 @@
 //! frame each row also has a lineage: which group of roots it comes from, and which root in it.
 
 mod build;
+pub mod wire;
 
 pub use build::FrameBuilder;
 

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use waterspout_core::frame::Frame;
-use waterspout_core::placement::WorkerIndex;
 
 use crate::gate::Gate;
+use crate::transport::Origin;
 
 /// Frames after which what feeds an inbox is not started any more.
 pub const INBOX_FRAMES: usize = 8;
@@ -20,8 +20,8 @@ pub const INBOX_BYTES: usize = 1 << 20;
 pub struct Delivery {
     /// The frame.
     pub frame: Frame,
-    /// The other worker that sent it, which gets credit back; `None` from a task of this worker.
-    pub from: Option<WorkerIndex>,
+    /// The connection that it came by, which gets credit back; `None` from a task of this worker.
+    pub from: Option<Origin>,
 }
 
 /// Frames that wait for one task.

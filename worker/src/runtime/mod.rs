@@ -28,7 +28,7 @@ pub(crate) use wiring::ledger;
 
 use crate::gate::Wake;
 use crate::task::TaskCore;
-use crate::transport::Transport;
+use crate::transport::{Origin, Transport};
 use executor::Executor;
 use timer::Timer;
 
@@ -146,7 +146,7 @@ impl Node {
                 Some(Place::Here(slot)) => slot.push_entries(run),
                 Some(Place::At(worker)) => {
                     if let Some(transport) = &self.transport {
-                        transport.send_entries(*worker, run.to_vec());
+                        transport.send_entries(*worker, run);
                     }
                 }
                 None => {}
@@ -163,7 +163,7 @@ impl Node {
     }
 
     /// Gives a worker credit for a frame that a task took from its inbox.
-    fn consumed(&self, from: WorkerIndex, task: u32, bytes: usize) {
+    fn consumed(&self, from: Origin, task: u32, bytes: usize) {
         if let Some(transport) = &self.transport {
             transport.consumed(from, task, bytes);
         }

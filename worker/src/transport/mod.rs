@@ -1,19 +1,292 @@
-//! STUB transport, replaced by the transport branch.
-#![allow(missing_docs, unused)]
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use serde::{Deserialize, Serialize};
-use waterspout_core::{frame::Frame, ledger::LedgerEntry, placement::WorkerIndex};
-use crate::gate::Gate;
-#[derive(Debug, Clone)]
-pub struct TlsFiles { pub cert: PathBuf, pub key: PathBuf, pub ca: PathBuf }
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PeerStatus {}
-pub struct Transport {}
-impl Transport {
-    pub fn gate(&self, to: WorkerIndex, target: u32) -> Arc<Gate> { Arc::new(Gate::new(8, 8)) }
-    pub fn send_frame(&self, to: WorkerIndex, target: u32, frame: Frame) {}
-    pub fn send_entries(&self, to: WorkerIndex, entries: Vec<LedgerEntry>) {}
-    pub fn consumed(&self, from: WorkerIndex, target: u32, bytes: usize) {}
-    pub fn peers(&self) -> Vec<PeerStatus> { vec![] }
+//! The transport between workers: gRPC streams that carry frames, ledger messages and control messages.
+//!
+//! Owns: connections, the hello, numbered links, credits and pings at work. Leaves to others: what a message means
+//! ([`Inbound`]), frames' form on the wire, links and credits as such (`waterspout_core`).
+//!
+//! ```text
+//! worker A                                   worker B
+//!   Outgoing(B) ── Data: frames ───────────────> incoming: checks, hands frames in
+//!               <───────── credit ──────────────
+//!   Outgoing(B) ── Link: 1, 2, 3.. control ping > incoming: each number once, in order
+//!               <───────── received, pong ──────
+//! ```
+//!
+//! and the same from B to A. Invariants: sending never blocks; what reads the network never waits for a task; what
+//! a peer in another life sent or was sent is dropped, and counted as lost.
+
+mod incoming;
+mod outgoing;
+mod peer;
+mod tls;
+
+/// The generated messages.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+pub(crate) mod proto {
+    tonic::include_proto!("waterspout.v1");
 }
-pub const TLS_NAME: &str = "worker.waterspout";
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{ClientTlsConfig, Server};
+use waterspout_core::frame::Frame;
+use waterspout_core::ledger::LedgerEntry;
+use waterspout_core::placement::WorkerIndex;
+
+use crate::gate::Gate;
+use incoming::{Incoming, Service};
+use outgoing::Outgoing;
+pub use peer::{Incarnation, Origin, PeerId, PeerStatus};
+pub use tls::{TLS_NAME, TlsFiles};
+
+/// The version of the messages and frames that this worker speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The largest message: many frames, or one with a row of 16 MiB.
+const MAX_MESSAGE: usize = 32 << 20;
+
+/// What the transport hands in. Every call returns soon.
+pub trait Inbound: Send + Sync + 'static {
+    /// A frame for a task of this worker.
+    fn frame(&self, origin: Origin, target: u32, frame: Frame);
+    /// Entries for the ledgers of this worker.
+    fn entries(&self, entries: Vec<LedgerEntry>);
+    /// A worker says that what was in flight at `about` is lost.
+    fn lost(&self, about: PeerId);
+    /// A control message.
+    fn control(&self, from: PeerId, message: Vec<u8>);
+    /// There is a connection to a worker.
+    fn peer_up(&self, peer: PeerId);
+    /// The connection to a worker is lost.
+    fn peer_down(&self, peer: PeerId, reason: &str);
+    /// Whether frames of this peer and epoch belong here now.
+    ///
+    /// # Errors
+    /// Why not.
+    fn admits(&self, peer: PeerId, epoch: u64) -> Result<(), String>;
+    /// How many fields the rows of a stream have; `None` if there is no such stream.
+    fn fields(&self, stream: u16) -> Option<usize>;
+    /// Whether a task runs on this worker.
+    fn is_here(&self, task: u32) -> bool;
+}
+
+/// What a transport is told when it starts.
+#[derive(Debug, Clone)]
+pub struct TransportConfig {
+    /// This worker in this life.
+    pub me: PeerId,
+    /// The topology's name.
+    pub topology: String,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The files for mutual TLS.
+    pub tls: Option<TlsFiles>,
+    /// How often a peer is pinged.
+    pub ping: Duration,
+    /// After how long without an answer a peer is lost.
+    pub lost_after: Duration,
+    /// Frames in flight to one task of a peer after which who sends to it is not started.
+    pub window_frames: usize,
+    /// Bytes in flight to one task of a peer after which who sends to it is not started.
+    pub window_bytes: usize,
+}
+
+impl TransportConfig {
+    /// A configuration with the defaults.
+    pub fn new(me: PeerId, topology: &str, listen: SocketAddr, tls: Option<TlsFiles>) -> Self {
+        Self {
+            me,
+            topology: topology.to_owned(),
+            listen,
+            tls,
+            ping: Duration::from_millis(500),
+            lost_after: Duration::from_millis(2_500),
+            window_frames: 32,
+            window_bytes: 1 << 20,
+        }
+    }
+}
+
+/// Why a transport cannot start.
+#[derive(Debug, Error)]
+pub enum TransportError {
+    /// The address cannot be listened on.
+    #[error("listen on {address}; is the port in use? take another one, or 0 for a free one")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file of the worker's identity cannot be read.
+    #[error("read '{}'", path.display())]
+    ReadTlsFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The worker's identity cannot be used.
+    #[error("use the certificate, the key and the authority that were given")]
+    UseTlsFiles(#[source] tonic::transport::Error),
+}
+
+/// The connections of one worker.
+pub struct Transport {
+    config: TransportConfig,
+    address: SocketAddr,
+    client_tls: Option<ClientTlsConfig>,
+    inbound: Arc<dyn Inbound>,
+    epoch: AtomicU64,
+    outgoing: RwLock<BTreeMap<WorkerIndex, Arc<Outgoing>>>,
+    incoming: Arc<Incoming>,
+    tasks: Mutex<JoinSet<()>>,
+    /// Where connections run: tasks ask for them from threads of their own.
+    runtime: tokio::runtime::Handle,
+}
+
+impl Transport {
+    /// Starts to listen. Peers are connected to once [`Transport::set_peer`] says where they are.
+    ///
+    /// # Errors
+    /// If the address or the worker's identity cannot be used.
+    pub async fn start(config: TransportConfig, inbound: Arc<dyn Inbound>) -> Result<Arc<Self>, TransportError> {
+        let address = config.listen;
+        let failed = |source| TransportError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let mut server = Server::builder()
+            .initial_stream_window_size(8 << 20)
+            .initial_connection_window_size(32 << 20)
+            .max_frame_size(1 << 20)
+            .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(Duration::from_secs(5)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(5)));
+        let mut client_tls = None;
+        if let Some(files) = &config.tls {
+            let (server_tls, client) = files.read()?;
+            server = server.tls_config(server_tls).map_err(TransportError::UseTlsFiles)?;
+            client_tls = Some(client);
+        }
+        let incoming = Arc::new(Incoming::new(config.clone(), Arc::clone(&inbound)));
+        let service = proto::workers_server::WorkersServer::new(Service::new(Arc::clone(&incoming)))
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let mut tasks = JoinSet::new();
+        let serving = server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
+        tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the transport stopped serving");
+            }
+        });
+        Ok(Arc::new(Self {
+            config,
+            address,
+            client_tls,
+            inbound,
+            epoch: AtomicU64::new(0),
+            outgoing: RwLock::default(),
+            incoming,
+            tasks: Mutex::new(tasks),
+            runtime: tokio::runtime::Handle::current(),
+        }))
+    }
+
+    /// Where this worker listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Says where a peer is. It is connected to, again and again, until the transport ends.
+    pub fn set_peer(&self, index: WorkerIndex, address: SocketAddr) {
+        self.outgoing(index).set_address(address);
+    }
+
+    /// Frames that are sent from now on belong to this epoch.
+    pub fn set_epoch(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+    }
+
+    /// Queues a frame for a task of a peer.
+    pub fn send_frame(&self, to: WorkerIndex, target: u32, frame: Frame) {
+        self.outgoing(to).send_frame(self.epoch.load(Ordering::Relaxed), target, frame);
+    }
+
+    /// What tells those who send to a task of a peer that too much is in flight to it.
+    pub fn gate(&self, to: WorkerIndex, target: u32) -> Arc<Gate> {
+        self.outgoing(to).gate(target)
+    }
+
+    /// Queues entries for the ledgers of a peer.
+    pub fn send_entries(&self, to: WorkerIndex, entries: &[LedgerEntry]) {
+        self.outgoing(to).send_entries(entries);
+    }
+
+    /// Tells every peer that what was in flight at `about` is lost, behind the last thing that it was sent.
+    pub fn send_lost(&self, about: PeerId) {
+        for outgoing in self.all() {
+            outgoing.send_lost(about);
+        }
+    }
+
+    /// Queues a control message. It is dropped if there is no connection.
+    pub fn send_control(&self, to: WorkerIndex, message: Vec<u8>) {
+        self.outgoing(to).send_control(message);
+    }
+
+    /// A task took a frame from its inbox: gives credit back.
+    pub fn consumed(&self, origin: Origin, task: u32, bytes: usize) {
+        self.incoming.consumed(origin, task, bytes);
+    }
+
+    /// The peers, for people and metrics.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.all().iter().map(|outgoing| outgoing.status()).collect()
+    }
+
+    /// The peers that there is a connection to.
+    pub fn up(&self) -> Vec<PeerId> {
+        self.all().iter().filter_map(|outgoing| outgoing.up()).collect()
+    }
+
+    /// Waits until what is queued was sent, for at most `within`, and ends all connections.
+    pub async fn shutdown(&self, within: Duration) {
+        let flushed = async {
+            for outgoing in self.all() {
+                outgoing.flushed().await;
+            }
+        };
+        // What is not sent by then is failed by those who wait for it.
+        let _ = tokio::time::timeout(within, flushed).await;
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+    }
+
+    fn all(&self) -> Vec<Arc<Outgoing>> {
+        self.outgoing.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn outgoing(&self, index: WorkerIndex) -> Arc<Outgoing> {
+        if let Some(known) = self.outgoing.read().unwrap_or_else(PoisonError::into_inner).get(&index) {
+            return Arc::clone(known);
+        }
+        let mut all = self.outgoing.write().unwrap_or_else(PoisonError::into_inner);
+        let outgoing = all.entry(index).or_insert_with(|| {
+            let outgoing = Arc::new(Outgoing::new(index, &self.config));
+            let (running, inbound) = (Arc::clone(&outgoing), Arc::clone(&self.inbound));
+            let tls = self.client_tls.clone();
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.spawn_on(async move { running.run(inbound, tls).await }, &self.runtime);
+            outgoing
+        });
+        Arc::clone(outgoing)
+    }
+}

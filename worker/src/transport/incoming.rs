@@ -1,0 +1,318 @@
+//! What other workers send to this one.
+//!
+//! Owns: the server's half of both streams, the check of every hello and every byte, the receiver's half of links and
+//! credits. Invariants: the reader of a stream never waits for a task; bytes that are wrong end their stream and harm
+//! nobody else; each ledger message is handed in once, in order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::sync::{Notify, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+use waterspout_core::credit::CreditReceiver;
+use waterspout_core::frame::wire;
+use waterspout_core::link::{LinkReceiver, Verdict};
+use waterspout_core::placement::WorkerIndex;
+
+use super::peer::Incarnation;
+use super::proto::workers_server::Workers;
+use super::proto::{
+    Credit, Credits, DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, Welcome, data_message,
+    data_reply, link_message, link_reply, numbered,
+};
+use super::{Inbound, Origin, PROTOCOL_VERSION, PeerId, TransportConfig};
+
+/// Ledger messages after which the sender hears that it may forget them.
+const CONFIRM_EVERY: u64 = 32;
+
+type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The receiving side of all connections.
+pub(super) struct Incoming {
+    config: TransportConfig,
+    inbound: Arc<dyn Inbound>,
+    links: Mutex<BTreeMap<WorkerIndex, LinkReceiver<Incarnation>>>,
+    connections: Mutex<BTreeMap<WorkerIndex, Arc<Connection>>>,
+    next_connection: AtomicU64,
+}
+
+/// One data stream.
+struct Connection {
+    number: u64,
+    credits: Mutex<HashMap<u32, CreditReceiver>>,
+    /// There is credit worth a message.
+    due: Notify,
+}
+
+impl Incoming {
+    pub(super) fn new(config: TransportConfig, inbound: Arc<dyn Inbound>) -> Self {
+        Self {
+            config,
+            inbound,
+            links: Mutex::default(),
+            connections: Mutex::default(),
+            next_connection: AtomicU64::new(1),
+        }
+    }
+
+    pub(super) fn consumed(&self, origin: Origin, task: u32, bytes: usize) {
+        let connection = lock(&self.connections).get(&origin.worker).cloned();
+        let Some(connection) = connection.filter(|connection| connection.number == origin.connection) else { return };
+        let due = {
+            let mut credits = lock(&connection.credits);
+            let credit = credits.entry(task).or_default();
+            credit.consumed(bytes as u64);
+            credit.is_due(self.config.window_frames as u64 / 4, self.config.window_bytes as u64 / 4)
+        };
+        if due {
+            connection.due.notify_one();
+        }
+    }
+
+    /// Who calls, if that is somebody who may.
+    fn check(&self, hello: &Hello) -> Result<PeerId, Status> {
+        let refuse = |reason: String| Err(Status::failed_precondition(reason));
+        if hello.version != PROTOCOL_VERSION {
+            return refuse(format!(
+                "this worker speaks protocol version {PROTOCOL_VERSION}, the caller {}; run the same version of \
+                 Waterspout on all workers",
+                hello.version
+            ));
+        }
+        if hello.topology != self.config.topology {
+            let (mine, other) = (&self.config.topology, &hello.topology);
+            return refuse(format!("this is a worker of topology '{mine}', not of '{other}'"));
+        }
+        if hello.to != self.config.me.index.0 {
+            return refuse(format!("this is worker {}, not worker {}", self.config.me.index.0, hello.to));
+        }
+        match &hello.from {
+            Some(from) => Ok(from.into()),
+            None => refuse("the hello does not say who calls".to_owned()),
+        }
+    }
+
+    fn welcome(&self, last_received: u64) -> Welcome {
+        Welcome { me: Some(self.config.me.into()), last_received }
+    }
+
+    fn open(&self, from: PeerId) -> Arc<Connection> {
+        let connection = Arc::new(Connection {
+            number: self.next_connection.fetch_add(1, Ordering::Relaxed),
+            credits: Mutex::default(),
+            due: Notify::new(),
+        });
+        lock(&self.connections).insert(from.index, Arc::clone(&connection));
+        connection
+    }
+
+    /// Checks a batch of frames and hands them in.
+    fn take_frames(&self, from: PeerId, connection: &Connection, batch: &Frames) -> Result<(), Status> {
+        self.inbound.admits(from, batch.epoch).map_err(Status::failed_precondition)?;
+        let mut rest: &[u8] = &batch.frames;
+        while !rest.is_empty() {
+            let (target, frame) = wire::decode(&mut rest, |stream| self.inbound.fields(stream))
+                .map_err(|fault| Status::invalid_argument(format!("a frame is wrong: {fault}")))?;
+            if !self.inbound.is_here(target) {
+                return Err(Status::invalid_argument(format!("task {target} does not run on this worker")));
+            }
+            let origin = Origin { worker: from.index, connection: connection.number };
+            self.inbound.frame(origin, target, frame);
+        }
+        Ok(())
+    }
+
+    /// Takes a ledger message, if it is the next one. The number of the last one that was taken.
+    fn take_numbered(&self, from: PeerId, message: Numbered) -> Result<u64, Status> {
+        let mut links = lock(&self.links);
+        let link = links.entry(from.index).or_default();
+        match link.receive(message.number, from.incarnation) {
+            Verdict::Accept => {}
+            Verdict::Duplicate => return Ok(link.last_received()),
+            Verdict::Gap { expected } => {
+                let number = message.number;
+                return Err(Status::data_loss(format!("ledger message {number} came in place of {expected}")));
+            }
+            Verdict::Stale => return Err(Status::failed_precondition("a later life of the caller was seen")),
+        }
+        let last = link.last_received();
+        // Handed in under the lock: the order of two connections of one worker is the order of their numbers.
+        match message.payload {
+            Some(numbered::Payload::Entries(bytes)) => {
+                let entries = wire::decode_entries(&bytes)
+                    .map_err(|fault| Status::invalid_argument(format!("ledger entries are wrong: {fault}")))?;
+                self.inbound.entries(entries);
+            }
+            Some(numbered::Payload::Lost(about)) => self.inbound.lost((&about).into()),
+            None => return Err(Status::invalid_argument("a ledger message is empty")),
+        }
+        Ok(last)
+    }
+
+    fn last_received(&self, from: PeerId) -> Result<u64, Status> {
+        let mut links = lock(&self.links);
+        let link = links.entry(from.index).or_default();
+        link.resume(from.incarnation).ok_or_else(|| Status::failed_precondition("a later life of the caller was seen"))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The gRPC service.
+pub(super) struct Service {
+    incoming: Arc<Incoming>,
+}
+
+impl Service {
+    pub(super) fn new(incoming: Arc<Incoming>) -> Self {
+        Self { incoming }
+    }
+}
+
+#[tonic::async_trait]
+impl Workers for Service {
+    type DataStream = Replies<DataReply>;
+    type LinkStream = Replies<LinkReply>;
+
+    async fn data(&self, request: Request<Streaming<DataMessage>>) -> Result<Response<Self::DataStream>, Status> {
+        let mut messages = request.into_inner();
+        let Some(DataMessage { kind: Some(data_message::Kind::Hello(hello)) }) = messages.message().await? else {
+            return Err(Status::failed_precondition("the data stream does not begin with a hello"));
+        };
+        let incoming = Arc::clone(&self.incoming);
+        let from = incoming.check(&hello)?;
+        let connection = incoming.open(from);
+        let welcome = data_reply::Kind::Welcome(incoming.welcome(0));
+        let first = tokio_stream::once(Ok(DataReply { kind: Some(welcome) }));
+        // One future does both halves, so that none outlives the stream.
+        let (replies, stream) = mpsc::channel(4);
+        let work = async move {
+            let read = async {
+                loop {
+                    match messages.message().await {
+                        Ok(Some(DataMessage { kind: Some(data_message::Kind::Frames(batch)) })) => {
+                            if let Err(status) = incoming.take_frames(from, &connection, &batch) {
+                                return Some(status);
+                            }
+                        }
+                        Ok(Some(_)) => return Some(Status::invalid_argument("a message on the data stream is none")),
+                        Ok(None) | Err(_) => return None,
+                    }
+                }
+            };
+            let grant = async {
+                loop {
+                    connection.due.notified().await;
+                    let credits: Vec<Credit> = lock(&connection.credits)
+                        .iter_mut()
+                        .filter_map(|(&task, credit)| {
+                            credit.report().map(|(frames, bytes)| Credit { task, frames, bytes })
+                        })
+                        .collect();
+                    if credits.is_empty() {
+                        continue;
+                    }
+                    let reply = DataReply { kind: Some(data_reply::Kind::Credits(Credits { credits })) };
+                    if replies.send(Ok(reply)).await.is_err() {
+                        return None;
+                    }
+                }
+            };
+            let end: Option<Status> = tokio::select! { end = read => end, end = grant => end };
+            if let Some(status) = end {
+                tracing::warn!(from = %from, reason = status.message(), "refused frames");
+                // Nobody may be there to hear it.
+                let _ = replies.send(Err(status)).await;
+            }
+        };
+        Ok(Response::new(Box::pin(first.chain(with_work(ReceiverStream::new(stream), work)))))
+    }
+
+    async fn link(&self, request: Request<Streaming<LinkMessage>>) -> Result<Response<Self::LinkStream>, Status> {
+        let mut messages = request.into_inner();
+        let Some(LinkMessage { kind: Some(link_message::Kind::Hello(hello)) }) = messages.message().await? else {
+            return Err(Status::failed_precondition("the link does not begin with a hello"));
+        };
+        let incoming = Arc::clone(&self.incoming);
+        let from = incoming.check(&hello)?;
+        let last_received = incoming.last_received(from)?;
+        let welcome = link_reply::Kind::Welcome(incoming.welcome(last_received));
+        let first = tokio_stream::once(Ok(LinkReply { kind: Some(welcome) }));
+        let (replies, stream) = mpsc::channel(16);
+        let work = async move {
+            let mut confirmed = last_received;
+            let mut received = last_received;
+            loop {
+                let reply = match messages.message().await {
+                    Ok(Some(LinkMessage { kind: Some(link_message::Kind::Numbered(message)) })) => {
+                        match incoming.take_numbered(from, message) {
+                            Ok(last) => received = last,
+                            Err(status) => break Some(status),
+                        }
+                        if received < confirmed + CONFIRM_EVERY {
+                            continue;
+                        }
+                        confirmed = received;
+                        link_reply::Kind::Received(received)
+                    }
+                    Ok(Some(LinkMessage { kind: Some(link_message::Kind::Ping(number)) })) => {
+                        if received > confirmed {
+                            confirmed = received;
+                            let reply = LinkReply { kind: Some(link_reply::Kind::Received(received)) };
+                            if replies.send(Ok(reply)).await.is_err() {
+                                break None;
+                            }
+                        }
+                        link_reply::Kind::Pong(number)
+                    }
+                    Ok(Some(LinkMessage { kind: Some(link_message::Kind::Control(message)) })) => {
+                        incoming.inbound.control(from, message.into());
+                        continue;
+                    }
+                    Ok(Some(_)) => break Some(Status::invalid_argument("a message on the link is none")),
+                    Ok(None) | Err(_) => break None,
+                };
+                if replies.send(Ok(LinkReply { kind: Some(reply) })).await.is_err() {
+                    break None;
+                }
+            }
+            .into_iter()
+            .for_each(|status| {
+                tracing::warn!(from = %from, reason = status.message(), "refused a ledger message");
+                // Nobody may be there to hear it.
+                let _ = replies.try_send(Err(status));
+            });
+        };
+        Ok(Response::new(Box::pin(first.chain(with_work(ReceiverStream::new(stream), work)))))
+    }
+}
+
+/// A stream that drives the work that feeds it, and ends with it.
+struct Worked<S> {
+    stream: S,
+    work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+fn with_work<S>(stream: S, work: impl Future<Output = ()> + Send + 'static) -> Worked<S> {
+    Worked { stream, work: Some(Box::pin(work)) }
+}
+
+impl<S: Stream + Unpin> Stream for Worked<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        if let Some(work) = &mut self.work
+            && work.as_mut().poll(context).is_ready()
+        {
+            self.work = None;
+        }
+        Pin::new(&mut self.stream).poll_next(context)
+    }
+}

@@ -1,0 +1,475 @@
+//! What this worker sends to one other worker.
+//!
+//! Owns: the queues, the two connections, reconnecting, the sender's half of the link and of the credits.
+//! Invariants: pushing never blocks; ledger messages survive a break of the connection, frames do not; frames for one
+//! task stay in order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::RngExt;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use waterspout_core::credit::CreditSender;
+use waterspout_core::frame::{Frame, wire};
+use waterspout_core::ledger::LedgerEntry;
+use waterspout_core::link::LinkSender;
+use waterspout_core::placement::WorkerIndex;
+
+use super::proto::workers_client::WorkersClient;
+use super::proto::{
+    DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, data_message, data_reply, link_message,
+    link_reply, numbered,
+};
+use super::{Inbound, MAX_MESSAGE, PROTOCOL_VERSION, PeerId, PeerStatus, TransportConfig};
+use crate::gate::Gate;
+
+/// Bytes after which a batch of frames is sent without looking for more.
+const BATCH_BYTES: usize = 256 << 10;
+/// Most ledger entries that are put into one message.
+const BATCH_ENTRIES: usize = 4096;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A ledger message: one or more inputs' entries, never part of one, or a notice.
+#[derive(Debug, Clone)]
+enum Payload {
+    Entries(Bytes),
+    Lost(PeerId),
+}
+
+/// The queues and connections to one worker.
+pub(super) struct Outgoing {
+    index: WorkerIndex,
+    config: TransportConfig,
+    address: watch::Sender<Option<SocketAddr>>,
+    state: Mutex<State>,
+    /// There is something for the data stream.
+    data_ready: Notify,
+    /// There is something for the link.
+    link_ready: Notify,
+    /// A queue ran empty.
+    emptied: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    frames: VecDeque<(u64, u32, Frame)>,
+    tasks: BTreeMap<u32, Towards>,
+    /// Entries that are not in a message yet.
+    entries: Vec<LedgerEntry>,
+    link: LinkSender<Payload>,
+    control: VecDeque<Vec<u8>>,
+    /// Whom the link's numbers are for.
+    known: Option<PeerId>,
+    up: Option<PeerId>,
+    losses: u64,
+}
+
+/// The way to one task of the peer.
+struct Towards {
+    gate: Arc<Gate>,
+    credit: CreditSender,
+}
+
+impl Outgoing {
+    pub(super) fn new(index: WorkerIndex, config: &TransportConfig) -> Self {
+        Self {
+            index,
+            config: config.clone(),
+            address: watch::Sender::new(None),
+            state: Mutex::default(),
+            data_ready: Notify::new(),
+            link_ready: Notify::new(),
+            emptied: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_address(&self, address: SocketAddr) {
+        self.address.send_if_modified(|known| {
+            let new = *known != Some(address);
+            *known = Some(address);
+            new
+        });
+    }
+
+    pub(super) fn gate(&self, target: u32) -> Arc<Gate> {
+        Arc::clone(&self.state().towards(target, &self.config).gate)
+    }
+
+    pub(super) fn send_frame(&self, epoch: u64, target: u32, frame: Frame) {
+        let mut state = self.state();
+        state.towards(target, &self.config).gate.add(1, frame.weight());
+        state.frames.push_back((epoch, target, frame));
+        let first = state.frames.len() == 1;
+        drop(state);
+        if first {
+            self.data_ready.notify_one();
+        }
+    }
+
+    pub(super) fn send_entries(&self, entries: &[LedgerEntry]) {
+        let mut state = self.state();
+        let first = state.entries.is_empty();
+        state.entries.extend_from_slice(entries);
+        drop(state);
+        if first {
+            self.link_ready.notify_one();
+        }
+    }
+
+    pub(super) fn send_lost(&self, about: PeerId) {
+        let mut state = self.state();
+        state.close_entries();
+        state.link.push(Payload::Lost(about));
+        drop(state);
+        self.link_ready.notify_one();
+    }
+
+    pub(super) fn send_control(&self, message: Vec<u8>) {
+        let mut state = self.state();
+        if state.up.is_some() {
+            state.control.push_back(message);
+            drop(state);
+            self.link_ready.notify_one();
+        }
+    }
+
+    pub(super) fn up(&self) -> Option<PeerId> {
+        self.state().up
+    }
+
+    pub(super) fn status(&self) -> PeerStatus {
+        let state = self.state();
+        PeerStatus {
+            worker: self.index.0,
+            up: state.up.is_some(),
+            starts: state.known.map_or(0, |peer| peer.incarnation.start),
+            queued_frames: state.frames.len(),
+            unconfirmed: state.link.unacked(),
+            losses: state.losses,
+        }
+    }
+
+    /// Waits until everything is on its way, or there is nobody to send to.
+    pub(super) async fn flushed(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            {
+                let state = self.state();
+                let empty = state.frames.is_empty() && state.entries.is_empty() && state.control.is_empty();
+                if state.up.is_none() || (empty && state.link.unacked() == 0) {
+                    return;
+                }
+            }
+            emptied.await;
+        }
+    }
+
+    /// Connects, and connects again, until the transport ends.
+    pub(super) async fn run(self: Arc<Self>, inbound: Arc<dyn Inbound>, tls: Option<ClientTlsConfig>) {
+        let mut addresses = self.address.subscribe();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let address = *addresses.borrow_and_update();
+            let Some(address) = address else {
+                if addresses.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            let lived = self.connect(address, tls.clone(), &inbound).await;
+            pause = if lived { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
+            // A new address is tried at once.
+            let _ = tokio::time::timeout(jittered, addresses.changed()).await;
+        }
+    }
+
+    /// One life of the two connections. True if they came up.
+    async fn connect(&self, address: SocketAddr, tls: Option<ClientTlsConfig>, inbound: &Arc<dyn Inbound>) -> bool {
+        let opened = tokio::time::timeout(self.config.lost_after, self.open(address, tls)).await;
+        let (peer, link, data) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(reason)) => {
+                tracing::debug!(worker = self.index.0, %address, reason, "no connection to a worker yet");
+                return false;
+            }
+            Err(_) => return false,
+        };
+        {
+            let mut state = self.state();
+            if state.known == Some(peer) {
+                state.link.reconnected_same(link.last_received);
+            } else {
+                state.link.reconnected_new();
+                state.known = Some(peer);
+            }
+            state.up = Some(peer);
+        }
+        inbound.peer_up(peer);
+        let reason = tokio::select! {
+            reason = self.run_link(link.out, link.replies) => reason,
+            reason = self.run_data(data.out, data.replies) => reason,
+            () = self.moved(address) => "it has another address now".to_owned(),
+        };
+        self.state().close();
+        self.emptied.notify_waiters();
+        inbound.peer_down(peer, &reason);
+        true
+    }
+
+    /// Ready when the peer is somewhere else: its process is another one.
+    async fn moved(&self, address: SocketAddr) {
+        let mut addresses = self.address.subscribe();
+        let moved = addresses.wait_for(|known| *known != Some(address)).await.is_ok();
+        if !moved {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn open(&self, address: SocketAddr, tls: Option<ClientTlsConfig>) -> Result<(PeerId, Link, Data), String> {
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            topology: self.config.topology.clone(),
+            from: Some(self.config.me.into()),
+            to: self.index.0,
+        };
+        let mut link_client = client(address, tls.clone()).await?;
+        let (out, messages) = mpsc::channel(16);
+        let first = LinkMessage { kind: Some(link_message::Kind::Hello(hello.clone())) };
+        out.send(first).await.map_err(|error| error.to_string())?;
+        let replies = link_client.link(ReceiverStream::new(messages)).await.map_err(|status| refused(&status))?;
+        let mut replies = replies.into_inner();
+        let (peer, last_received) = match replies.message().await.map_err(|status| refused(&status))? {
+            Some(LinkReply { kind: Some(link_reply::Kind::Welcome(welcome)) }) => {
+                (welcome.me.as_ref().map(PeerId::from), welcome.last_received)
+            }
+            _ => (None, 0),
+        };
+        let peer = peer.ok_or("the answer to the hello of the link is none")?;
+        let link = Link { out, replies, last_received };
+
+        let mut data_client = client(address, tls).await?;
+        let (out, messages) = mpsc::channel(2);
+        let first = DataMessage { kind: Some(data_message::Kind::Hello(hello)) };
+        out.send(first).await.map_err(|error| error.to_string())?;
+        let replies = data_client.data(ReceiverStream::new(messages)).await.map_err(|status| refused(&status))?;
+        let mut replies = replies.into_inner();
+        match replies.message().await.map_err(|status| refused(&status))? {
+            Some(DataReply { kind: Some(data_reply::Kind::Welcome(welcome)) })
+                if welcome.me.as_ref().map(PeerId::from) == Some(peer) => {}
+            _ => return Err("the answers to the two hellos are not of one worker".to_owned()),
+        }
+        Ok((peer, link, Data { out, replies }))
+    }
+
+    /// Sends frames and takes credit until the stream breaks.
+    async fn run_data(&self, out: mpsc::Sender<DataMessage>, mut replies: Streaming<DataReply>) -> String {
+        let send = async {
+            loop {
+                match self.next_frames() {
+                    Some(message) => {
+                        if out.send(message).await.is_err() {
+                            // The other half says why.
+                            std::future::pending::<()>().await;
+                        }
+                    }
+                    None => {
+                        self.emptied.notify_waiters();
+                        self.data_ready.notified().await;
+                    }
+                }
+            }
+        };
+        let receive = async {
+            loop {
+                match replies.message().await {
+                    Ok(Some(DataReply { kind: Some(data_reply::Kind::Credits(credits)) })) => {
+                        let mut state = self.state();
+                        for credit in credits.credits {
+                            let towards = state.towards(credit.task, &self.config);
+                            match towards.credit.consumed(credit.frames, credit.bytes) {
+                                Ok((frames, bytes)) => towards.gate.remove(frames as usize, bytes as usize),
+                                Err(fault) => return fault.to_string(),
+                            }
+                        }
+                    }
+                    Ok(Some(_)) => return "an answer on the data stream is none".to_owned(),
+                    Ok(None) => return "the data stream ended".to_owned(),
+                    Err(status) => return refused(&status),
+                }
+            }
+        };
+        tokio::select! {
+            reason = receive => reason,
+            () = send => String::new(),
+        }
+    }
+
+    /// The next batch: whatever is queued, up to a bound, of one epoch.
+    fn next_frames(&self) -> Option<DataMessage> {
+        let mut state = self.state();
+        let epoch = state.frames.front()?.0;
+        let mut batch = Vec::with_capacity(BATCH_BYTES / 4);
+        while let Some(&(of, target, ref frame)) = state.frames.front()
+            && of == epoch
+            && batch.len() < BATCH_BYTES
+        {
+            wire::encode(frame, target, &mut batch);
+            let weight = frame.weight();
+            state.frames.pop_front();
+            state.towards(target, &self.config).credit.sent(weight as u64);
+        }
+        let frames = Frames { epoch, frames: batch.into() };
+        Some(DataMessage { kind: Some(data_message::Kind::Frames(frames)) })
+    }
+
+    /// Sends ledger messages, control messages and pings until the stream breaks or is silent.
+    async fn run_link(&self, out: mpsc::Sender<LinkMessage>, mut replies: Streaming<LinkReply>) -> String {
+        let heard = Mutex::new(Instant::now());
+        let ping = async {
+            let mut ticks = tokio::time::interval(self.config.ping);
+            for number in 0u64.. {
+                ticks.tick().await;
+                let silent = heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+                if silent >= self.config.lost_after {
+                    break;
+                }
+                // A full channel means that the peer does not read; then it does not answer either.
+                let _ = out.try_send(LinkMessage { kind: Some(link_message::Kind::Ping(number)) });
+            }
+            format!("it did not answer for {:.1} s", self.config.lost_after.as_secs_f64())
+        };
+        let send = async {
+            loop {
+                match self.next_link_message() {
+                    Some(message) => {
+                        if out.send(message).await.is_err() {
+                            // The other half says why.
+                            std::future::pending::<()>().await;
+                        }
+                    }
+                    None => self.link_ready.notified().await,
+                }
+            }
+        };
+        let receive = async {
+            loop {
+                match replies.message().await {
+                    Ok(Some(reply)) => {
+                        *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                        if let Some(link_reply::Kind::Received(number)) = reply.kind {
+                            self.state().link.acked(number);
+                            self.emptied.notify_waiters();
+                        }
+                    }
+                    Ok(None) => return "the link ended".to_owned(),
+                    Err(status) => return refused(&status),
+                }
+            }
+        };
+        tokio::select! {
+            reason = receive => reason,
+            reason = ping => reason,
+            () = send => String::new(),
+        }
+    }
+
+    fn next_link_message(&self) -> Option<LinkMessage> {
+        let mut state = self.state();
+        if let Some(message) = state.control.pop_front() {
+            return Some(LinkMessage { kind: Some(link_message::Kind::Control(message.into())) });
+        }
+        state.close_entries();
+        let (number, payload) = state.link.next_to_send()?;
+        let payload = match payload {
+            Payload::Entries(entries) => numbered::Payload::Entries(entries.clone()),
+            Payload::Lost(about) => numbered::Payload::Lost((*about).into()),
+        };
+        let numbered = Numbered { number, payload: Some(payload) };
+        Some(LinkMessage { kind: Some(link_message::Kind::Numbered(numbered)) })
+    }
+}
+
+impl State {
+    fn towards(&mut self, target: u32, config: &TransportConfig) -> &mut Towards {
+        self.tasks.entry(target).or_insert_with(|| Towards {
+            gate: Arc::new(Gate::new(config.window_frames, config.window_bytes)),
+            credit: CreditSender::default(),
+        })
+    }
+
+    /// Puts the entries that wait into one message.
+    fn close_entries(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        wire::encode_entries(&self.entries, &mut bytes);
+        if self.entries.len() > BATCH_ENTRIES {
+            self.entries = Vec::new();
+        } else {
+            self.entries.clear();
+        }
+        self.link.push(Payload::Entries(bytes.into()));
+    }
+
+    /// Writes off what was in flight, and drops the frames that wait: their roots are failed anyway.
+    fn close(&mut self) {
+        self.up = None;
+        self.losses += 1;
+        self.control.clear();
+        for (_, target, frame) in self.frames.drain(..) {
+            if let Some(towards) = self.tasks.get(&target) {
+                towards.gate.remove(1, frame.weight());
+            }
+        }
+        for towards in self.tasks.values_mut() {
+            let (frames, bytes) = towards.credit.reset();
+            towards.gate.remove(frames as usize, bytes as usize);
+        }
+    }
+}
+
+struct Link {
+    out: mpsc::Sender<LinkMessage>,
+    replies: Streaming<LinkReply>,
+    last_received: u64,
+}
+
+struct Data {
+    out: mpsc::Sender<DataMessage>,
+    replies: Streaming<DataReply>,
+}
+
+async fn client(address: SocketAddr, tls: Option<ClientTlsConfig>) -> Result<WorkersClient<Channel>, String> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|error| error.to_string())?;
+    let mut endpoint = endpoint
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(32 << 20)
+        .tcp_nodelay(true)
+        .connect_timeout(Duration::from_secs(2));
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls).map_err(|error| error.to_string())?;
+    }
+    let channel = endpoint.connect().await.map_err(|error| crate::worker::chain(&error))?;
+    Ok(WorkersClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+}
+
+fn refused(status: &tonic::Status) -> String {
+    if status.code() == tonic::Code::FailedPrecondition {
+        tracing::warn!(reason = status.message(), "a worker refuses to talk");
+    }
+    format!("{}: {}", status.code(), status.message())
+}
