@@ -155,7 +155,7 @@ fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
         peers: args.peers.clone(),
         base: args.base.clone(),
         listen: args.listen,
-        http: Some(args.http),
+        http: args.http,
         tls,
         json_stdout: args.json_stdout,
         threads: None,

@@ -24,7 +24,7 @@ pub(super) fn run(
         peers: None,
         base,
         listen: ([127, 0, 0, 1], 0).into(),
-        http: Some(args.http),
+        http: args.http,
         tls: None,
         json_stdout: args.output == Output::Json,
         threads: None,

@@ -143,6 +143,8 @@ pub enum TransportError {
 pub struct Transport {
     config: TransportConfig,
     address: SocketAddr,
+    /// Until peers are let in.
+    listening: Mutex<Option<(Server, TcpListener)>>,
     client_tls: Option<ClientTlsConfig>,
     inbound: Arc<dyn Inbound>,
     epoch: AtomicU64,
@@ -154,7 +156,8 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// Starts to listen. Peers are connected to once [`Transport::set_peer`] says where they are.
+    /// Binds the port. Peers are let in by [`Transport::serve`], and connected to once [`Transport::set_peer`] says where
+    /// they are.
     ///
     /// # Errors
     /// If the address or the worker's identity cannot be used.
@@ -177,27 +180,34 @@ impl Transport {
             client_tls = Some(client);
         }
         let incoming = Arc::new(Incoming::new(config.clone(), Arc::clone(&inbound)));
-        let service = proto::workers_server::WorkersServer::new(Service::new(Arc::clone(&incoming)))
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
-        let mut tasks = JoinSet::new();
-        let serving = server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
-        tasks.spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the transport stopped serving");
-            }
-        });
         Ok(Arc::new(Self {
             config,
             address,
+            listening: Mutex::new(Some((server, listener))),
             client_tls,
             inbound,
             epoch: AtomicU64::new(0),
             outgoing: RwLock::default(),
             incoming,
-            tasks: Mutex::new(tasks),
+            tasks: Mutex::default(),
             runtime: tokio::runtime::Handle::current(),
         }))
+    }
+
+    /// Lets peers in. Until then they wait.
+    pub fn serve(&self) {
+        let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((mut server, listener)) = listening else { return };
+        let service = proto::workers_server::WorkersServer::new(Service::new(Arc::clone(&self.incoming)))
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
+        let serving = server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
+        let serve = async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the transport stopped serving");
+            }
+        };
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn_on(serve, &self.runtime);
     }
 
     /// Where this worker listens.

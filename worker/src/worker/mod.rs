@@ -1,34 +1,36 @@
 //! The life of a worker: from reading the plan to the end.
 //!
-//! Owns: start-up, the loop that saves positions, moves the finish along and publishes the status, the drain, exit
-//! codes. Leaves to others: tasks ([`crate::runtime`]), bytes ([`crate::transport`]), rules ([`waterspout_core`]).
+//! Owns: start-up, what a worker does with news from its tasks and its peers ([`life`]), exit codes. Leaves to others:
+//! tasks ([`crate::runtime`]), bytes ([`crate::transport`]), rules ([`waterspout_core`]).
+
+mod control;
+mod inbound;
+mod life;
+mod positions;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
-use waterspout_core::finish::{self, FinishStep, TaskState};
+use tokio::task::JoinSet;
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::{ParsedPlan, PlanError};
 
 use crate::discovery::{Announcement, Peers};
 use crate::http;
 use crate::parent::EXIT_UNUSABLE;
-use crate::runtime::{self, BuildError, Command, Failure, Node, Published, Settings};
-use crate::status::{Progress, StatusSource, WorkerStatus};
-use crate::transport::TlsFiles;
+use crate::runtime::{self, BuildError, Failure, Node, Settings};
+use crate::status::{StatusSource, WorkerStatus};
+use crate::transport::{Incarnation, PeerId, TlsFiles, Transport, TransportConfig, TransportError};
 use crate::volume::{Volume, VolumeError};
+use inbound::Receiver;
+use life::Life;
+use positions::Positions;
 
-/// How often a worker looks after its tasks.
-const TICK: Duration = Duration::from_millis(20);
-/// How often positions and the status are written to the volume.
-const SAVE_EVERY: Duration = Duration::from_millis(100);
-
-const POSITIONS: &str = "positions.json";
 const STARTS: &str = "starts.json";
 /// The file of the volume with the [`WorkerStatus`].
 pub const STATUS: &str = "status.json";
@@ -49,7 +51,7 @@ pub struct WorkerConfig {
     /// Where other workers connect to.
     pub listen: SocketAddr,
     /// Where the endpoints are served.
-    pub http: Option<SocketAddr>,
+    pub http: SocketAddr,
     /// Certificates, for mutual TLS between workers.
     pub tls: Option<TlsFiles>,
     /// Whether tuples on standard output are JSON whatever the manifest says.
@@ -113,6 +115,12 @@ pub enum WorkerError {
     /// The system has no thread left.
     #[error("start the worker's threads")]
     StartThreads(#[source] std::io::Error),
+    /// The transport cannot start.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A plan with several workers, and no way for them to find each other.
+    #[error("the plan has several workers; say with --peers where they find each other")]
+    NoPeers,
     /// A task cannot go on.
     #[error(transparent)]
     Task(#[from] Failure),
@@ -187,48 +195,67 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     watch: impl FnMut(&WorkerStatus),
 ) -> Result<Ended, WorkerError> {
-    let plan = read_plan(&config)?;
+    let plan = Arc::new(read_plan(&config)?);
     let volume = Volume::open(&config.volume)?;
     let starts = volume.read::<u64>(STARTS)?.unwrap_or(0) + 1;
     volume.write(STARTS, &starts)?;
-    let status = Arc::new(StatusSource::new(plan.topology(), config.index.0, starts, None));
-    let mut tasks = tokio::task::JoinSet::new();
-    let http = serve_http(&config, &status, &mut tasks).await?;
-    if let (Some(directory), Some(http)) = (&config.peers, http) {
-        let announcement =
-            Announcement { index: config.index, data: config.listen, http, process: std::process::id() };
-        Peers::open(directory)?.announce(&announcement)?;
-    }
+    let me = PeerId { index: config.index, incarnation: Incarnation { uid: 0, start: starts } };
+    let (receiver, news) = Receiver::new(Arc::clone(&plan));
+    let transport = start_transport(&config, &plan, me, &receiver).await?;
+    let status = Arc::new(StatusSource::new(plan.topology(), config.index.0, starts, transport.clone()));
+    let mut services = JoinSet::new();
+    let http = serve_http(&config, &status, &mut services).await?;
     let threads = config.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
-    let node = Node::start(threads, None).map_err(WorkerError::StartThreads)?;
+    let node = Node::start(threads, transport.clone()).map_err(WorkerError::StartThreads)?;
+    let positions = Positions::read(&volume)?;
     let settings = Settings {
         me: config.index,
         life: starts as u32,
         base: config.base.clone(),
         shared_stdout: plan.plan().members.len() > 1,
         json_stdout: config.json_stdout,
-        positions: volume.read(POSITIONS)?.unwrap_or_default(),
+        positions: positions.all().to_vec(),
     };
     runtime::build(&node, &plan, &settings)?;
     status.attach(&node);
-    let mut life = Life {
-        plan,
-        life: settings.life,
-        node: Arc::clone(&node),
-        volume,
-        status,
-        positions: settings.positions,
-        saved: Instant::now(),
-        states: Vec::new(),
-        watch,
-    };
-    let ended = life.run(shutdown).await;
-    life.publish(ended.as_ref().is_ok_and(|ended| *ended == Ended::Complete))?;
+    receiver.attach(&node);
+    let mut peers = None;
+    if let Some(transport) = &transport {
+        transport.set_epoch(plan.plan().epoch);
+        transport.serve();
+        let directory = Peers::open(config.peers.as_deref().ok_or(WorkerError::NoPeers)?)?;
+        directory.announce(&Announcement {
+            index: config.index,
+            data: transport.address(),
+            http,
+            process: std::process::id(),
+        })?;
+        peers = Some(directory);
+    }
+    tracing::info!(worker = config.index.0, starts, topology = plan.topology(), "worker is up");
+    let mut life = Life::new(me, plan, Arc::clone(&node), transport.clone(), peers, volume, status, positions, watch);
+    let ended = life.run(shutdown, news).await;
+    if let Some(transport) = transport {
+        transport.shutdown(Duration::from_secs(1)).await;
+    }
     let stopping = Arc::clone(&node);
     // A task that waits for something outside would keep the thread; the process ends without it.
     let stopped = tokio::task::spawn_blocking(move || stopping.stop());
     let _ = tokio::time::timeout(Duration::from_secs(1), stopped).await;
     ended
+}
+
+async fn start_transport(
+    config: &WorkerConfig,
+    plan: &ParsedPlan,
+    me: PeerId,
+    receiver: &Arc<Receiver>,
+) -> Result<Option<Arc<Transport>>, WorkerError> {
+    if plan.plan().members.len() == 1 {
+        return Ok(None);
+    }
+    let config = TransportConfig::new(me, plan.topology(), config.listen, config.tls.clone());
+    Ok(Some(Transport::start(config, Arc::clone(receiver) as _).await?))
 }
 
 fn read_plan(config: &WorkerConfig) -> Result<ParsedPlan, WorkerError> {
@@ -249,129 +276,13 @@ fn read_plan(config: &WorkerConfig) -> Result<ParsedPlan, WorkerError> {
 async fn serve_http(
     config: &WorkerConfig,
     status: &Arc<StatusSource>,
-    tasks: &mut tokio::task::JoinSet<std::io::Result<()>>,
-) -> Result<Option<SocketAddr>, WorkerError> {
-    let Some(address) = config.http else { return Ok(None) };
+    services: &mut JoinSet<std::io::Result<()>>,
+) -> Result<SocketAddr, WorkerError> {
+    let address = config.http;
     let failed = |source| WorkerError::Listen { address, source };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let routes = http::routes(Arc::clone(status));
-    tasks.spawn(async move { axum::serve(listener, routes).await });
-    Ok(Some(bound))
-}
-
-struct Life<W> {
-    plan: ParsedPlan,
-    life: u32,
-    node: Arc<Node>,
-    volume: Volume,
-    status: Arc<StatusSource>,
-    positions: Vec<(u32, serde_json::Value)>,
-    saved: Instant,
-    /// The state of each task of the topology, as far as it is known here and saved.
-    states: Vec<TaskState>,
-    watch: W,
-}
-
-impl<W: FnMut(&WorkerStatus)> Life<W> {
-    async fn run(&mut self, shutdown: impl Future<Output = ()>) -> Result<Ended, WorkerError> {
-        self.states = vec![TaskState::Running; self.plan.graph().task_count() as usize];
-        self.node.command(&Command::SetActive(self.plan.plan().active));
-        let mut failures = self.node.failures();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut shutdown = std::pin::pin!(shutdown);
-        let mut leave_by: Option<Instant> = None;
-        loop {
-            tokio::select! {
-                _ = failures.changed() => {
-                    if let Some(failure) = failures.borrow_and_update().clone() {
-                        return Err(failure.into());
-                    }
-                }
-                () = &mut shutdown, if leave_by.is_none() => {
-                    tracing::info!("told to end: spouts pause, what is in flight is worked off");
-                    self.node.command(&Command::SetActive(false));
-                    let drain = Duration::from_millis(self.plan.delivery().drain_timeout_ms);
-                    leave_by = Some(Instant::now() + drain);
-                }
-                _ = tick.tick() => {
-                    self.look_after_positions()?;
-                    if self.step() {
-                        return Ok(Ended::Complete);
-                    }
-                    if let Some(leave_by) = leave_by {
-                        let pending: u64 = self.node.slots().map(|slot| slot.published().counts.pending).sum();
-                        if pending == 0 {
-                            return Ok(Ended::Drained);
-                        }
-                        if Instant::now() >= leave_by {
-                            return Ok(Ended::InFlight(pending));
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Moves the finish along. True if the topology is complete.
-    fn step(&mut self) -> bool {
-        match finish::next(self.plan.graph(), &self.states) {
-            FinishStep::Wait => false,
-            FinishStep::Complete => true,
-            FinishStep::Finish(components) => {
-                for task in components.into_iter().flat_map(|component| self.plan.graph().tasks_of(component)) {
-                    if let Some(slot) = self.node.slot(task)
-                        && slot.published().state == TaskState::Running
-                    {
-                        slot.command(Command::Finish(runtime::ledger(&self.plan, task, self.life)));
-                    }
-                }
-                false
-            }
-        }
-    }
-
-    /// Takes over what tasks published. A spout counts as drained only once its position is saved.
-    fn look_after_positions(&mut self) -> Result<(), WorkerError> {
-        let seen: Vec<(u32, Published)> =
-            self.node.slots().map(|slot| (slot.task(), slot.published())).collect();
-        let news = seen.iter().any(|(task, published)| published.state != self.states[*task as usize]);
-        if !news && self.saved.elapsed() < SAVE_EVERY {
-            return Ok(());
-        }
-        self.saved = Instant::now();
-        if self.note_positions(&seen) {
-            self.volume.write(POSITIONS, &self.positions)?;
-        }
-        for (task, published) in seen {
-            self.states[task as usize] = published.state;
-        }
-        self.node.slots().for_each(|slot| slot.want_position());
-        self.publish(false)
-    }
-
-    /// Takes over the positions that changed. True if there are any.
-    fn note_positions(&mut self, seen: &[(u32, Published)]) -> bool {
-        let mut changed = false;
-        for (task, published) in seen {
-            let Some(position) = &published.position else { continue };
-            match self.positions.iter_mut().find(|known| known.0 == *task) {
-                Some(known) if known.1 == *position => continue,
-                Some(known) => known.1 = position.clone(),
-                None => self.positions.push((*task, position.clone())),
-            }
-            changed = true;
-        }
-        changed
-    }
-
-    fn publish(&mut self, complete: bool) -> Result<(), WorkerError> {
-        let progress = Progress { epoch: self.plan.plan().epoch, phase: "Running".to_owned(), complete };
-        self.status.set_progress(progress);
-        let status = self.status.status();
-        (self.watch)(&status);
-        self.volume.write(STATUS, &status)?;
-        Ok(())
-    }
+    services.spawn(async move { axum::serve(listener, routes).await });
+    Ok(bound)
 }

@@ -1,0 +1,110 @@
+//! Takes what the transport brings to where it belongs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::mpsc;
+use waterspout_core::frame::Frame;
+use waterspout_core::graph::StreamId;
+use waterspout_core::ledger::LedgerEntry;
+use waterspout_core::placement::WorkerIndex;
+use waterspout_core::plan::ParsedPlan;
+
+use super::control::Control;
+use crate::runtime::{Delivery, Node};
+use crate::transport::{Inbound, Incarnation, Origin, PeerId};
+
+/// What a worker's life hears from its peers.
+#[derive(Debug)]
+pub(super) enum News {
+    Up(PeerId),
+    Down(PeerId, String),
+    Control(PeerId, Control),
+}
+
+/// The receiving end of the transport.
+pub(super) struct Receiver {
+    plan: Arc<ParsedPlan>,
+    node: OnceLock<Arc<Node>>,
+    /// The latest life of each peer that was heard of.
+    lives: Mutex<BTreeMap<WorkerIndex, Incarnation>>,
+    /// Read at once by the worker's life. Peers send a few messages a tick, so it stays short without a bound.
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl Receiver {
+    pub(super) fn new(plan: Arc<ParsedPlan>) -> (Arc<Self>, mpsc::UnboundedReceiver<News>) {
+        let (news, receiver) = mpsc::unbounded_channel();
+        (Arc::new(Self { plan, node: OnceLock::new(), lives: Mutex::default(), news }), receiver)
+    }
+
+    /// From now on tuples go to the tasks of `node`.
+    pub(super) fn attach(&self, node: &Arc<Node>) {
+        // A worker has one node in its life.
+        let _ = self.node.set(Arc::clone(node));
+    }
+
+    fn tell(&self, news: News) {
+        // Nobody listens any more once the worker is at its end.
+        let _ = self.news.send(news);
+    }
+}
+
+impl Inbound for Receiver {
+    fn frame(&self, origin: Origin, target: u32, frame: Frame) {
+        if let Some(node) = self.node.get() {
+            node.receive(target, Delivery { frame, from: Some(origin) });
+        }
+    }
+
+    fn entries(&self, entries: Vec<LedgerEntry>) {
+        if let Some(node) = self.node.get() {
+            node.settle(&entries);
+        }
+    }
+
+    fn lost(&self, about: PeerId) {
+        tracing::debug!(%about, "a peer lost a worker");
+        if let Some(node) = self.node.get() {
+            node.lose();
+        }
+    }
+
+    fn control(&self, from: PeerId, message: Vec<u8>) {
+        match Control::decode(&message) {
+            Ok(message) => self.tell(News::Control(from, message)),
+            Err(error) => tracing::warn!(%from, %error, "a control message does not parse"),
+        }
+    }
+
+    fn peer_up(&self, peer: PeerId) {
+        self.tell(News::Up(peer));
+    }
+
+    fn peer_down(&self, peer: PeerId, reason: &str) {
+        self.tell(News::Down(peer, reason.to_owned()));
+    }
+
+    fn admits(&self, peer: PeerId, epoch: u64) -> Result<(), String> {
+        let here = self.plan.plan().epoch;
+        if epoch != here {
+            return Err(format!("frames of epoch {epoch} came, and epoch {here} runs here"));
+        }
+        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = lives.entry(peer.index).or_insert(peer.incarnation);
+        if peer.incarnation < *latest {
+            return Err(format!("{peer} is an earlier life of that worker"));
+        }
+        *latest = peer.incarnation;
+        Ok(())
+    }
+
+    fn fields(&self, stream: u16) -> Option<usize> {
+        let known = usize::from(stream) < self.plan.graph().streams().len();
+        known.then(|| self.plan.graph().stream(StreamId(stream)).fields.len())
+    }
+
+    fn is_here(&self, task: u32) -> bool {
+        self.node.get().is_some_and(|node| node.slot(task).is_some())
+    }
+}

@@ -1,0 +1,306 @@
+//! What a worker does with news from its tasks and its peers.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use waterspout_core::finish::{self, FinishStep, TaskState};
+use waterspout_core::graph::ComponentId;
+use waterspout_core::placement::WorkerIndex;
+use waterspout_core::plan::ParsedPlan;
+
+use super::control::Control;
+use super::inbound::News;
+use super::positions::Positions;
+use super::{Ended, STATUS, WorkerError};
+use crate::discovery::Peers;
+use crate::runtime::{self, Command, Node, Published};
+use crate::status::{Progress, StatusSource, WorkerStatus};
+use crate::transport::{PeerId, Transport};
+use crate::volume::Volume;
+
+/// How often a worker looks after its tasks and its peers.
+const TICK: Duration = Duration::from_millis(20);
+/// How often positions and the status are written to the volume.
+const SAVE_EVERY: Duration = Duration::from_millis(100);
+/// How long a worker that was told to end waits for others to say that they were, too.
+const ALONE: Duration = Duration::from_secs(1);
+
+/// A worker from its start to its end.
+pub(super) struct Life<W> {
+    me: PeerId,
+    plan: Arc<ParsedPlan>,
+    node: Arc<Node>,
+    transport: Option<Arc<Transport>>,
+    peers: Option<Peers>,
+    volume: Volume,
+    status: Arc<StatusSource>,
+    positions: Positions,
+    watch: W,
+    saved: Instant,
+    /// The state of each task of the topology, as far as it is known here.
+    states: Vec<TaskState>,
+    up: BTreeMap<WorkerIndex, PeerId>,
+    /// Peers that were told to end, with their roots in flight.
+    leaving_peers: BTreeMap<WorkerIndex, u64>,
+    leaving: Option<Leaving>,
+    started: bool,
+    complete: bool,
+}
+
+struct Leaving {
+    by: Instant,
+    /// Since when nothing is in flight at the spouts here.
+    drained: Option<Instant>,
+}
+
+impl<W: FnMut(&WorkerStatus)> Life<W> {
+    #[allow(clippy::too_many_arguments, reason = "called once, with what start-up made")]
+    pub(super) fn new(
+        me: PeerId,
+        plan: Arc<ParsedPlan>,
+        node: Arc<Node>,
+        transport: Option<Arc<Transport>>,
+        peers: Option<Peers>,
+        volume: Volume,
+        status: Arc<StatusSource>,
+        positions: Positions,
+        watch: W,
+    ) -> Self {
+        let states = vec![TaskState::Running; plan.graph().task_count() as usize];
+        Self {
+            me,
+            plan,
+            node,
+            transport,
+            peers,
+            volume,
+            status,
+            positions,
+            watch,
+            saved: Instant::now(),
+            states,
+            up: BTreeMap::new(),
+            leaving_peers: BTreeMap::new(),
+            leaving: None,
+            started: false,
+            complete: false,
+        }
+    }
+
+    /// Lives until the topology is complete, the worker is told to end, or a task cannot go on.
+    pub(super) async fn run(
+        &mut self,
+        shutdown: impl Future<Output = ()>,
+        mut news: mpsc::UnboundedReceiver<News>,
+    ) -> Result<Ended, WorkerError> {
+        let mut failures = self.node.failures();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            tokio::select! {
+                _ = failures.changed() => {
+                    if let Some(failure) = failures.borrow_and_update().clone() {
+                        return Err(failure.into());
+                    }
+                }
+                () = &mut shutdown, if self.leaving.is_none() => self.leave(),
+                Some(news) = news.recv() => self.hear(news),
+                _ = tick.tick() => self.look_after()?,
+            }
+            if let Some(ended) = self.end() {
+                self.publish()?;
+                return Ok(ended);
+            }
+        }
+    }
+
+    fn members(&self) -> impl Iterator<Item = WorkerIndex> {
+        let me = self.me.index;
+        self.plan.plan().members.iter().map(|member| member.index).filter(move |&index| index != me)
+    }
+
+    fn is_coordinator(&self) -> bool {
+        self.plan.plan().coordinator == self.me.index
+    }
+
+    fn send(&self, to: WorkerIndex, message: &Control) {
+        if let Some(transport) = &self.transport {
+            transport.send_control(to, message.encode());
+        }
+    }
+
+    fn send_to_all(&self, message: &Control) {
+        for &peer in self.up.keys() {
+            self.send(peer, message);
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Up(peer) => {
+                tracing::info!(%peer, "connected");
+                self.up.insert(peer.index, peer);
+                self.avoid_absent();
+            }
+            News::Down(peer, reason) => {
+                tracing::warn!(%peer, reason, "connection lost: spouts fail what is in flight");
+                self.up.remove(&peer.index);
+                self.leaving_peers.remove(&peer.index);
+                for task in self.tasks_at(peer.index) {
+                    self.states[task as usize] = TaskState::Running;
+                }
+                self.avoid_absent();
+                self.node.lose();
+                if let Some(transport) = &self.transport {
+                    transport.send_lost(peer);
+                }
+            }
+            News::Control(from, Control::Report(states)) => {
+                for (task, state) in states {
+                    if self.plan.placement().get(task as usize) == Some(&from.index) {
+                        self.states[task as usize] = state;
+                    }
+                }
+            }
+            News::Control(from, message) if from.index == self.plan.plan().coordinator => match message {
+                Control::Finish(components) => self.finish(&components),
+                Control::Complete => self.complete = true,
+                Control::Leaving { pending } => {
+                    self.leaving_peers.insert(from.index, pending);
+                }
+                Control::Report(_) => {}
+            },
+            News::Control(from, Control::Leaving { pending }) => {
+                self.leaving_peers.insert(from.index, pending);
+            }
+            News::Control(from, message) => tracing::warn!(%from, ?message, "only the coordinator may say this"),
+        }
+    }
+
+    fn tasks_at(&self, worker: WorkerIndex) -> Vec<u32> {
+        let placed = self.plan.placement().iter().enumerate();
+        placed.filter(|(_, at)| **at == worker).map(|(task, _)| task as u32).collect()
+    }
+
+    /// Lets shuffle go round tasks whose worker is away.
+    fn avoid_absent(&self) {
+        let absent = self.members().filter(|index| !self.up.contains_key(index));
+        let mut tasks: Vec<u32> = absent.flat_map(|index| self.tasks_at(index)).collect();
+        tasks.sort_unstable();
+        self.node.command(&Command::Avoid(Arc::new(tasks)));
+    }
+
+    /// What is done every tick.
+    fn look_after(&mut self) -> Result<(), WorkerError> {
+        self.find_peers();
+        if !self.started && self.leaving.is_none() && self.members().all(|index| self.up.contains_key(&index)) {
+            self.started = true;
+            self.node.command(&Command::SetActive(self.plan.plan().active));
+        }
+        self.look_after_tasks()?;
+        if self.is_coordinator() {
+            match finish::next(self.plan.graph(), &self.states) {
+                FinishStep::Wait => {}
+                FinishStep::Complete => self.complete = true,
+                FinishStep::Finish(components) => {
+                    self.finish(&components);
+                    self.send_to_all(&Control::Finish(components));
+                }
+            }
+        }
+        if self.leaving.is_some() {
+            self.send_to_all(&Control::Leaving { pending: self.pending() });
+        }
+        Ok(())
+    }
+
+    fn find_peers(&self) {
+        let (Some(peers), Some(transport)) = (&self.peers, &self.transport) else { return };
+        for index in self.members() {
+            // A file that cannot be read now can be at the next tick.
+            if let Ok(Some(announcement)) = peers.find(index) {
+                transport.set_peer(index, announcement.data);
+            }
+        }
+    }
+
+    /// Saves positions, then takes over the states: a spout counts as drained only once its position is saved.
+    fn look_after_tasks(&mut self) -> Result<(), WorkerError> {
+        let seen: Vec<(u32, Published)> = self.node.slots().map(|slot| (slot.task(), slot.published())).collect();
+        let news = seen.iter().any(|(task, published)| published.state != self.states[*task as usize]);
+        if !news && self.saved.elapsed() < SAVE_EVERY {
+            return Ok(());
+        }
+        self.saved = Instant::now();
+        self.positions.save(&seen, &self.volume)?;
+        let report: Vec<_> = seen.iter().map(|(task, published)| (*task, published.state)).collect();
+        for &(task, state) in &report {
+            self.states[task as usize] = state;
+        }
+        if !self.is_coordinator() {
+            self.send(self.plan.plan().coordinator, &Control::Report(report));
+        }
+        self.node.slots().for_each(|slot| slot.want_position());
+        self.publish()
+    }
+
+    fn finish(&self, components: &[ComponentId]) {
+        for task in components.iter().flat_map(|&component| self.plan.graph().tasks_of(component)) {
+            if let Some(slot) = self.node.slot(task)
+                && slot.published().state == TaskState::Running
+            {
+                slot.command(Command::Finish(runtime::ledger(&self.plan, task, self.me.incarnation.start as u32)));
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        tracing::info!("told to end: spouts pause, and what is in flight is worked off");
+        self.node.command(&Command::SetActive(false));
+        let drain = Duration::from_millis(self.plan.delivery().drain_timeout_ms);
+        self.leaving = Some(Leaving { by: Instant::now() + drain, drained: None });
+    }
+
+    fn pending(&self) -> u64 {
+        self.node.slots().map(|slot| slot.published().counts.pending).sum()
+    }
+
+    /// Whether this is the end, and how.
+    fn end(&mut self) -> Option<Ended> {
+        if self.complete {
+            if self.is_coordinator() {
+                self.send_to_all(&Control::Complete);
+            }
+            return Some(Ended::Complete);
+        }
+        let pending = self.pending();
+        let others_drained = self.up.keys().all(|index| self.leaving_peers.get(index) == Some(&0));
+        let leaving = self.leaving.as_mut()?;
+        if pending == 0 {
+            let since = *leaving.drained.get_or_insert_with(Instant::now);
+            if others_drained || since.elapsed() >= ALONE {
+                return Some(Ended::Drained);
+            }
+        }
+        (Instant::now() >= leaving.by).then_some(if pending == 0 { Ended::Drained } else { Ended::InFlight(pending) })
+    }
+
+    fn publish(&mut self) -> Result<(), WorkerError> {
+        let phase = match (&self.leaving, self.started) {
+            (Some(_), _) => "Leaving",
+            (None, true) => "Running",
+            (None, false) => "Connecting",
+        };
+        let epoch = self.plan.plan().epoch;
+        self.status.set_progress(Progress { epoch, phase: phase.to_owned(), complete: self.complete });
+        let status = self.status.status();
+        (self.watch)(&status);
+        self.volume.write(STATUS, &status)?;
+        Ok(())
+    }
+}
