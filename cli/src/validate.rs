@@ -40,19 +40,30 @@ pub(crate) fn read(path: &Path) -> Result<Manifest, ManifestError> {
     } else {
         std::fs::read(path)
     };
-    let unreadable = |reason: String| ManifestError::Read { path: path.to_owned(), reason };
+    let unreadable = |reason: String| ManifestError::Read {
+        path: path.to_owned(),
+        reason,
+    };
     let bytes = bytes.map_err(|error| {
         unreadable(match error.kind() {
             std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
             std::io::ErrorKind::IsADirectory => "it is a directory; name a manifest in it".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "this user may not read it; check its permissions".to_owned(),
+            std::io::ErrorKind::PermissionDenied => {
+                "this user may not read it; check its permissions".to_owned()
+            }
             _ => error.to_string(),
         })
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        unreadable(format!("it is not UTF-8 (byte {at}, line {line}); save it as UTF-8"))
+        let line = error.as_bytes()[..at]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count()
+            + 1;
+        unreadable(format!(
+            "it is not UTF-8 (byte {at}, line {line}); save it as UTF-8"
+        ))
     })?;
     Manifest::parse(&path.display().to_string(), &text).map_err(ManifestError::Wrong)
 }
@@ -64,7 +75,9 @@ pub(crate) fn validate(files: &[PathBuf], output: Output) -> ExitCode {
         let outcome = read(file);
         all_valid &= outcome.is_ok();
         let written = match (output, &outcome) {
-            (Output::Text, Ok(manifest)) => writeln!(std::io::stdout(), "{}: {}", file.display(), describe(manifest)),
+            (Output::Text, Ok(manifest)) => {
+                writeln!(std::io::stdout(), "{}: {}", file.display(), describe(manifest))
+            }
             (Output::Text, Err(ManifestError::Wrong(faults))) => {
                 let count = faults.len();
                 let plural = if count == 1 { "" } else { "s" };
@@ -80,12 +93,21 @@ pub(crate) fn validate(files: &[PathBuf], output: Output) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    if all_valid { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if all_valid {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn describe(manifest: &Manifest) -> String {
     let components = manifest.graph_spec().components.len();
-    let tasks: u32 = manifest.graph_spec().components.iter().map(|component| component.replicas).sum();
+    let tasks: u32 = manifest
+        .graph_spec()
+        .components
+        .iter()
+        .map(|component| component.replicas)
+        .sum();
     let name = manifest.name();
     format!("topology '{name}' is valid: {components} components, {tasks} tasks")
 }
@@ -117,5 +139,6 @@ fn to_json(file: &Path, outcome: &Result<Manifest, ManifestError>) -> serde_json
 
 /// The checked graph of a manifest.
 pub(crate) fn graph(manifest: &Manifest) -> Graph {
-    Graph::parse(manifest.graph_spec().clone()).expect("a manifest that was read has a graph that was checked")
+    Graph::parse(manifest.graph_spec().clone())
+        .expect("a manifest that was read has a graph that was checked")
 }

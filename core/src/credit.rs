@@ -7,7 +7,9 @@ use thiserror::Error;
 
 /// A report that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a peer reports {reported_frames} frames of {reported_bytes} bytes as worked off, but was sent {sent_frames} of {sent_bytes}")]
+#[error(
+    "a peer reports {reported_frames} frames of {reported_bytes} bytes as worked off, but was sent {sent_frames} of {sent_bytes}"
+)]
 pub struct CreditFault {
     reported_frames: u64,
     reported_bytes: u64,
@@ -54,7 +56,10 @@ impl CreditSender {
 
     /// Frames and bytes in flight.
     pub fn in_flight(&self) -> (u64, u64) {
-        (self.sent_frames - self.consumed_frames, self.sent_bytes - self.consumed_bytes)
+        (
+            self.sent_frames - self.consumed_frames,
+            self.sent_bytes - self.consumed_bytes,
+        )
     }
 
     /// The connection is lost: what was in flight is written off. Frames and bytes.
@@ -83,7 +88,8 @@ impl CreditReceiver {
 
     /// Whether so many frames or bytes came since the last report that another one is worth a message.
     pub fn is_due(&self, frames: u64, bytes: u64) -> bool {
-        self.frames - self.reported_frames >= frames.max(1) || self.bytes - self.reported_bytes >= bytes.max(1)
+        self.frames - self.reported_frames >= frames.max(1)
+            || self.bytes - self.reported_bytes >= bytes.max(1)
     }
 
     /// The totals, if there is anything to report.

@@ -38,14 +38,20 @@ pub fn next(graph: &Graph, states: &[TaskState]) -> FinishStep {
     let mut ask = Vec::new();
     for stage in graph.stages() {
         let fed = stage.iter().all(|&member| {
-            graph.edges_into(member).all(|edge| stage.contains(&edge.from) || done[usize::from(edge.from.0)])
+            graph
+                .edges_into(member)
+                .all(|edge| stage.contains(&edge.from) || done[usize::from(edge.from.0)])
         });
         if !fed {
             continue;
         }
         for &member in stage {
             let is_spout = graph.component(member).role == Role::Spout;
-            let end = if is_spout { TaskState::Drained } else { TaskState::Finished };
+            let end = if is_spout {
+                TaskState::Drained
+            } else {
+                TaskState::Finished
+            };
             let states = graph.tasks_of(member).map(|task| states[task as usize]);
             if states.clone().all(|state| state == end) {
                 done[usize::from(member.0)] = true;

@@ -18,7 +18,11 @@ pub struct LinkSender<T> {
 
 impl<T> Default for LinkSender<T> {
     fn default() -> Self {
-        Self { first: 1, unacked: VecDeque::new(), sent: 0 }
+        Self {
+            first: 1,
+            unacked: VecDeque::new(),
+            sent: 0,
+        }
     }
 }
 
@@ -88,7 +92,10 @@ pub struct LinkReceiver<I> {
 
 impl<I> Default for LinkReceiver<I> {
     fn default() -> Self {
-        Self { sender: None, last: 0 }
+        Self {
+            sender: None,
+            last: 0,
+        }
     }
 }
 
@@ -99,14 +106,19 @@ impl<I: Ord + Copy> LinkReceiver<I> {
             return None;
         }
         if self.sender != Some(sender) {
-            *self = Self { sender: Some(sender), last: 0 };
+            *self = Self {
+                sender: Some(sender),
+                last: 0,
+            };
         }
         Some(self.last)
     }
 
     /// Judges a message, and counts it if it is the next one.
     pub fn receive(&mut self, number: u64, sender: I) -> Verdict {
-        let Some(last) = self.resume(sender) else { return Verdict::Stale };
+        let Some(last) = self.resume(sender) else {
+            return Verdict::Stale;
+        };
         if number <= last {
             return Verdict::Duplicate;
         }

@@ -85,7 +85,11 @@ mod tests {
     }
 
     fn moved(before: &[WorkerIndex], after: &[WorkerIndex]) -> usize {
-        before.iter().zip(after).filter(|(before, after)| before != after).count()
+        before
+            .iter()
+            .zip(after)
+            .filter(|(before, after)| before != after)
+            .count()
     }
 
     proptest! {

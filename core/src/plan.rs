@@ -70,7 +70,12 @@ pub struct Delivery {
 
 impl Default for Delivery {
     fn default() -> Self {
-        Self { timeout_ms: 30_000, max_pending: 65_536, max_pending_bytes: 64 << 20, drain_timeout_ms: 5_000 }
+        Self {
+            timeout_ms: 30_000,
+            max_pending: 65_536,
+            max_pending_bytes: 64 << 20,
+            drain_timeout_ms: 5_000,
+        }
     }
 }
 
@@ -81,7 +86,9 @@ pub enum PlanError {
     #[error("the plan does not parse; it is written by the operator or by `waterspout run`, never by hand")]
     Parse(#[source] serde_json::Error),
     /// A later version wrote it.
-    #[error("the plan has version {found}, this worker reads {PLAN_VERSION}; use a worker of the version that wrote it")]
+    #[error(
+        "the plan has version {found}, this worker reads {PLAN_VERSION}; use a worker of the version that wrote it"
+    )]
     Version {
         /// The version of the plan.
         found: u32,
@@ -95,7 +102,11 @@ pub enum PlanError {
 }
 
 fn list(faults: &[GraphFault]) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    faults
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// A plan whose parts fit together.
@@ -124,7 +135,9 @@ impl ParsedPlan {
         }
         let version: Version = serde_json::from_slice(json).map_err(PlanError::Parse)?;
         if version.version != PLAN_VERSION {
-            return Err(PlanError::Version { found: version.version });
+            return Err(PlanError::Version {
+                found: version.version,
+            });
         }
         Self::new(serde_json::from_slice(json).map_err(PlanError::Parse)?)
     }
@@ -138,10 +151,17 @@ impl ParsedPlan {
         let wrong = |what: String| Err(PlanError::Inconsistent(what));
         let is_member = |worker: WorkerIndex| plan.members.iter().any(|member| member.index == worker);
         if plan.placement.len() != graph.task_count() as usize {
-            return wrong(format!("it places {} tasks of {}", plan.placement.len(), graph.task_count()));
+            return wrong(format!(
+                "it places {} tasks of {}",
+                plan.placement.len(),
+                graph.task_count()
+            ));
         }
         if let Some(worker) = plan.placement.iter().find(|worker| !is_member(**worker)) {
-            return wrong(format!("it places a task on worker {}, which is no member", worker.0));
+            return wrong(format!(
+                "it places a task on worker {}, which is no member",
+                worker.0
+            ));
         }
         if !is_member(plan.coordinator) {
             return wrong(format!("its coordinator {} is no member", plan.coordinator.0));

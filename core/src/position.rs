@@ -18,7 +18,10 @@ pub struct Window<T> {
 impl<T> Window<T> {
     /// An empty window whose first message gets the number `first`.
     pub fn starting_at(first: u64) -> Self {
-        Self { first, messages: VecDeque::new() }
+        Self {
+            first,
+            messages: VecDeque::new(),
+        }
     }
 
     /// Adds a message, with what is needed to emit it again. Returns its number.

@@ -21,7 +21,11 @@ enum Rule {
     /// By the hash of one field.
     Field { position: usize, seed: u64 },
     /// By the hash of several fields, put one behind the other in `key`.
-    Fields { positions: Vec<usize>, seed: u64, key: Vec<u8> },
+    Fields {
+        positions: Vec<usize>,
+        seed: u64,
+        key: Vec<u8>,
+    },
     /// Always the first task.
     Global,
     /// A copy to each task.
@@ -41,12 +45,20 @@ impl Router {
     /// The router of one edge to a consumer with `tasks` tasks. `sender` spreads the starts of round robins.
     pub fn new(grouping: &Grouping, tasks: u32, seed: u64, sender: u32) -> Self {
         let rule = match grouping {
-            Grouping::Shuffle => {
-                Rule::Shuffle { present: (0..tasks).collect(), next: sender as usize % tasks.max(1) as usize }
-            }
+            Grouping::Shuffle => Rule::Shuffle {
+                present: (0..tasks).collect(),
+                next: sender as usize % tasks.max(1) as usize,
+            },
             Grouping::Fields(positions) => match positions.as_slice() {
-                [position] => Rule::Field { position: *position, seed },
-                _ => Rule::Fields { positions: positions.clone(), seed, key: Vec::new() },
+                [position] => Rule::Field {
+                    position: *position,
+                    seed,
+                },
+                _ => Rule::Fields {
+                    positions: positions.clone(),
+                    seed,
+                    key: Vec::new(),
+                },
             },
             Grouping::Global => Rule::Global,
             Grouping::All => Rule::All,

@@ -37,7 +37,9 @@ impl Peers {
     /// # Errors
     /// If it cannot be made.
     pub fn open(directory: &Path) -> Result<Self, VolumeError> {
-        Ok(Self { volume: Volume::open(directory)? })
+        Ok(Self {
+            volume: Volume::open(directory)?,
+        })
     }
 
     /// Says where this worker is.

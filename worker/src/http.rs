@@ -36,7 +36,10 @@ async fn readyz(State(source): State<Arc<StatusSource>>) -> impl IntoResponse {
     if source.is_ready() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "no plan was read yet\n".to_owned())
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no plan was read yet\n".to_owned(),
+        )
     }
 }
 
@@ -48,7 +51,11 @@ async fn serve_metrics(State(source): State<Arc<StatusSource>>) -> impl IntoResp
         }
         Err(error) => {
             let kind = "text/plain; charset=utf-8";
-            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, kind)], format!("{error}\n"))
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                [(header::CONTENT_TYPE, kind)],
+                format!("{error}\n"),
+            )
         }
     }
 }

@@ -20,7 +20,9 @@ pub enum LogFormat {
 pub fn start(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
     let filter = EnvFilter::try_new(filter)?;
     let stderr = BoxMakeWriter::new(std::io::stderr);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
     // It fails only if logging was started before, as several tests in one process do.
     let _ = match format {
         LogFormat::Text => builder.with_target(false).try_init(),

@@ -12,8 +12,10 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::status::{TaskStatus, WorkerStatus};
 
 /// Upper bounds of the latency histogram, in microseconds.
-const BOUNDS: [u64; 14] =
-    [10, 50, 100, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000, 60_000_000];
+const BOUNDS: [u64; 14] = [
+    10, 50, 100, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000,
+    60_000_000,
+];
 
 /// Writes the metrics of a worker.
 ///
@@ -76,16 +78,27 @@ impl Tasks {
         let mut family = encoder.encode_descriptor("complete_latency", help, Some(&Unit::Seconds), kind)?;
         for task in self.0.tasks.iter().filter(|task| !task.latency.is_empty()) {
             let count = task.latency.iter().map(|value| value.1).sum();
-            let sum: f64 = task.latency.iter().map(|&(micros, count)| micros as f64 * count as f64 / 1e6).sum();
+            let sum: f64 = task
+                .latency
+                .iter()
+                .map(|&(micros, count)| micros as f64 * count as f64 / 1e6)
+                .sum();
             let mut buckets = Vec::new();
             let mut below = 0;
             for bound in BOUNDS {
-                let up_to = task.latency.iter().filter(|value| value.0 <= bound).map(|value| value.1).sum::<u64>();
+                let up_to = task
+                    .latency
+                    .iter()
+                    .filter(|value| value.0 <= bound)
+                    .map(|value| value.1)
+                    .sum::<u64>();
                 buckets.push((bound as f64 / 1e6, up_to - below));
                 below = up_to;
             }
             buckets.push((f64::MAX, count - below));
-            family.encode_family(&self.labels(task))?.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+            family
+                .encode_family(&self.labels(task))?
+                .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
         }
         Ok(())
     }
@@ -94,18 +107,44 @@ impl Tasks {
 impl Collector for Tasks {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let encoder = &mut encoder;
-        self.counter(encoder, "task_executed_tuples", "Tuples worked on", |task| task.executed)?;
-        self.counter(encoder, "task_emitted_tuples", "Tuples emitted", |task| task.emitted)?;
-        self.counter(encoder, "task_acked_roots", "Roots whose tree is done", |task| task.acked)?;
-        self.counter(encoder, "task_failed_roots", "Roots that a task or a loss failed", |task| task.failed)?;
-        self.counter(encoder, "task_timed_out_roots", "Roots that took too long", |task| task.timed_out)?;
-        self.gauge(encoder, "task_pending_roots", "Roots in flight", None, |task| task.pending as i64)?;
-        self.gauge(encoder, "task_inbox_frames", "Frames that wait for the task", None, |task| {
-            task.inbox_frames as i64
+        self.counter(encoder, "task_executed_tuples", "Tuples worked on", |task| {
+            task.executed
         })?;
-        self.gauge(encoder, "task_inbox", "Bytes that wait for the task", Some(&Unit::Bytes), |task| {
-            task.inbox_bytes as i64
+        self.counter(encoder, "task_emitted_tuples", "Tuples emitted", |task| {
+            task.emitted
         })?;
+        self.counter(encoder, "task_acked_roots", "Roots whose tree is done", |task| {
+            task.acked
+        })?;
+        self.counter(
+            encoder,
+            "task_failed_roots",
+            "Roots that a task or a loss failed",
+            |task| task.failed,
+        )?;
+        self.counter(
+            encoder,
+            "task_timed_out_roots",
+            "Roots that took too long",
+            |task| task.timed_out,
+        )?;
+        self.gauge(encoder, "task_pending_roots", "Roots in flight", None, |task| {
+            task.pending as i64
+        })?;
+        self.gauge(
+            encoder,
+            "task_inbox_frames",
+            "Frames that wait for the task",
+            None,
+            |task| task.inbox_frames as i64,
+        )?;
+        self.gauge(
+            encoder,
+            "task_inbox",
+            "Bytes that wait for the task",
+            Some(&Unit::Bytes),
+            |task| task.inbox_bytes as i64,
+        )?;
         let help = "Time that the task spent working";
         let kind = ConstCounter::new(0f64).metric_type();
         let mut family = encoder.encode_descriptor("task_busy", help, Some(&Unit::Seconds), kind)?;

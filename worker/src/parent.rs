@@ -77,7 +77,9 @@ impl Restarts {
 
 /// The exit code that a shell would show for `status`.
 pub fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
@@ -88,11 +90,15 @@ pub fn exit_code(status: ExitStatus) -> u8 {
 /// # Errors
 /// If the parent is gone, or the system refuses.
 pub fn die_with_parent(parent: i32) -> Result<(), ParentError> {
-    prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| ParentError::System("ask to end with the parent", error))?;
+    prctl::set_pdeathsig(Signal::SIGKILL)
+        .map_err(|error| ParentError::System("ask to end with the parent", error))?;
     if getppid() == Pid::from_raw(parent) {
         Ok(())
     } else {
-        Err(ParentError::System("look for the parent process", nix::Error::ESRCH))
+        Err(ParentError::System(
+            "look for the parent process",
+            nix::Error::ESRCH,
+        ))
     }
 }
 
@@ -105,7 +111,9 @@ pub fn die_with_parent(parent: i32) -> Result<(), ParentError> {
 pub fn run(mut command: impl FnMut() -> Command) -> Result<u8, ParentError> {
     let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let signals: SigSet = signals.into_iter().collect();
-    signals.thread_block().map_err(|error| ParentError::System("block signals", error))?;
+    signals
+        .thread_block()
+        .map_err(|error| ParentError::System("block signals", error))?;
     prctl::set_child_subreaper(true).map_err(|error| ParentError::System("become a subreaper", error))?;
     let mut restarts = Restarts::default();
     loop {
@@ -143,7 +151,10 @@ fn wait(child: &Child, signals: &SigSet) -> Result<(ExitStatus, bool), ParentErr
                 return Ok((status.1, leaving));
             }
         }
-        match signals.wait().map_err(|error| ParentError::System("wait for a signal", error))? {
+        match signals
+            .wait()
+            .map_err(|error| ParentError::System("wait for a signal", error))?
+        {
             Signal::SIGCHLD => {}
             Signal::SIGHUP => {
                 // The child may be gone already; then its end is seen above.
@@ -171,22 +182,33 @@ mod tests {
 
     #[test]
     fn a_process_that_ended_well_is_not_started_again() {
-        assert_eq!(Restarts::default().decide(code(0), Duration::ZERO), Verdict::End(0));
-        assert_eq!(Restarts::default().decide(code(78), Duration::ZERO), Verdict::End(EXIT_UNUSABLE));
+        assert_eq!(
+            Restarts::default().decide(code(0), Duration::ZERO),
+            Verdict::End(0)
+        );
+        assert_eq!(
+            Restarts::default().decide(code(78), Duration::ZERO),
+            Verdict::End(EXIT_UNUSABLE)
+        );
     }
 
     #[test]
     fn a_process_that_was_killed_is_started_again_at_once() {
         let mut restarts = Restarts::default();
         for _ in 0..100 {
-            assert_eq!(restarts.decide(killed(), Duration::from_secs(2)), Verdict::Restart(Duration::ZERO));
+            assert_eq!(
+                restarts.decide(killed(), Duration::from_secs(2)),
+                Verdict::Restart(Duration::ZERO)
+            );
         }
     }
 
     #[test]
     fn short_lives_in_a_row_pause_longer_and_then_end() {
         let mut restarts = Restarts::default();
-        let verdicts: Vec<_> = (0..11).map(|_| restarts.decide(killed(), Duration::ZERO)).collect();
+        let verdicts: Vec<_> = (0..11)
+            .map(|_| restarts.decide(killed(), Duration::ZERO))
+            .collect();
         assert_eq!(verdicts[0], Verdict::Restart(Duration::ZERO));
         assert_eq!(verdicts[1], Verdict::Restart(Duration::from_millis(10)));
         assert_eq!(verdicts[2], Verdict::Restart(Duration::from_millis(20)));

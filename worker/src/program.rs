@@ -79,7 +79,14 @@ impl WorkerArgs {
         flag("listen", &self.listen.to_string());
         flag("http", &self.http.to_string());
         flag("log", &self.log);
-        flag("log-format", &if self.log_format == LogFormat::Json { "json" } else { "text" });
+        flag(
+            "log-format",
+            &if self.log_format == LogFormat::Json {
+                "json"
+            } else {
+                "text"
+            },
+        );
         let files = [
             ("peers", &self.peers),
             ("tls-cert", &self.tls_cert),
@@ -126,7 +133,11 @@ fn run_parent(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
     {
         return refuse(&worker::chain(&error));
     }
-    let args = WorkerArgs { child_of: Some(std::process::id() as i32), supervisor: None, ..args.clone() };
+    let args = WorkerArgs {
+        child_of: Some(std::process::id() as i32),
+        supervisor: None,
+        ..args.clone()
+    };
     let ended = parent::run(|| {
         let mut command = Command::new(&program);
         command.args(subcommand).args(args.to_args());
@@ -145,7 +156,11 @@ fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
     // A second start in one process, as in tests, finds it installed: the same provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let tls = match (&args.tls_cert, &args.tls_key, &args.tls_ca) {
-        (Some(cert), Some(key), Some(ca)) => Some(TlsFiles { cert: cert.clone(), key: key.clone(), ca: ca.clone() }),
+        (Some(cert), Some(key), Some(ca)) => Some(TlsFiles {
+            cert: cert.clone(),
+            key: key.clone(),
+            ca: ca.clone(),
+        }),
         _ => None,
     };
     let config = WorkerConfig {

@@ -120,7 +120,11 @@ impl StatusSource {
 
     /// The status now.
     pub fn status(&self) -> WorkerStatus {
-        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let progress = self
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         WorkerStatus {
             topology: self.topology.clone(),
             worker: self.worker,
@@ -129,7 +133,10 @@ impl StatusSource {
             phase: progress.phase,
             complete: progress.complete,
             tasks: self.node.get().map_or_else(Vec::new, |node| tasks(node)),
-            peers: self.transport.as_ref().map_or_else(Vec::new, |transport| transport.peers()),
+            peers: self
+                .transport
+                .as_ref()
+                .map_or_else(Vec::new, |transport| transport.peers()),
         }
     }
 }

@@ -52,9 +52,13 @@ impl Volume {
     /// # Errors
     /// If it cannot be made.
     pub fn open(directory: &Path) -> Result<Self, VolumeError> {
-        std::fs::create_dir_all(directory)
-            .map_err(|source| VolumeError::WriteFile { path: directory.to_owned(), source })?;
-        Ok(Self { directory: directory.to_owned() })
+        std::fs::create_dir_all(directory).map_err(|source| VolumeError::WriteFile {
+            path: directory.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            directory: directory.to_owned(),
+        })
     }
 
     /// The file `name`, or `None` if it was never written.
@@ -68,7 +72,9 @@ impl Volume {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(VolumeError::ReadFile { path, source }),
         };
-        serde_json::from_slice(&text).map(Some).map_err(|source| VolumeError::ParseFile { path, source })
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| VolumeError::ParseFile { path, source })
     }
 
     /// Puts `value` in place of the file `name`.

@@ -3,17 +3,24 @@
 use std::path::Path;
 
 use anyhow::Context;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
-use waterspout_worker::transport::{TlsFiles, TLS_NAME};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
+use waterspout_worker::transport::{TLS_NAME, TlsFiles};
 
 /// Makes the files `ca.pem`, `cert.pem` and `key.pem` in `directory`.
 pub(super) fn make(directory: &Path) -> anyhow::Result<TlsFiles> {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    authority.distinguished_name.push(DnType::CommonName, "waterspout local run");
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "waterspout local run");
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let mut leaf = CertificateParams::new(vec![TLS_NAME.to_owned()])?;
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    leaf.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     let key = KeyPair::generate()?;
     let cert = leaf.signed_by(&key, &authority)?;
     let files = TlsFiles {
@@ -21,7 +28,11 @@ pub(super) fn make(directory: &Path) -> anyhow::Result<TlsFiles> {
         key: directory.join("key.pem"),
         ca: directory.join("ca.pem"),
     };
-    let contents = [(&files.cert, cert.pem()), (&files.key, key.serialize_pem()), (&files.ca, authority.pem())];
+    let contents = [
+        (&files.cert, cert.pem()),
+        (&files.key, key.serialize_pem()),
+        (&files.ca, authority.pem()),
+    ];
     for (path, text) in contents {
         // The run's directory belongs to this user alone.
         std::fs::write(path, text).with_context(|| format!("write '{}'", path.display()))?;

@@ -117,7 +117,9 @@ fn base(file: &Path) -> anyhow::Result<PathBuf> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    directory.canonicalize().with_context(|| format!("find the directory of '{}'", file.display()))
+    directory
+        .canonicalize()
+        .with_context(|| format!("find the directory of '{}'", file.display()))
 }
 
 fn plan(manifest: &Manifest, workers: u32) -> Plan {

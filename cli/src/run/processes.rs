@@ -46,7 +46,10 @@ pub(super) fn run(
 ) -> anyhow::Result<Outcome> {
     let tls = certificates::make(directory.path())?;
     // Workers ask the kernel to end with the thread that started them, so this one thread does everything.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
     let mut workers = Vec::new();
     for member in &plan.members {
         let index = member.index.0;
@@ -69,7 +72,13 @@ pub(super) fn run(
         };
         let volume = Volume::open(&args.volume)?;
         let child = spawn(&args)?;
-        workers.push(Worker { index, args, volume, child, ended: None });
+        workers.push(Worker {
+            index,
+            args,
+            volume,
+            child,
+            ended: None,
+        });
     }
     let drain = Duration::from_millis(plan.delivery.drain_timeout_ms) + GRACE;
     let outcome = runtime.block_on(supervise(&mut workers, drain, progress));
@@ -96,7 +105,11 @@ fn spawn(args: &WorkerArgs) -> anyhow::Result<Child> {
         .with_context(|| format!("start worker {}", args.index))
 }
 
-async fn supervise(workers: &mut [Worker], drain: Duration, progress: &mut Progress) -> anyhow::Result<Outcome> {
+async fn supervise(
+    workers: &mut [Worker],
+    drain: Duration,
+    progress: &mut Progress,
+) -> anyhow::Result<Outcome> {
     let mut shutdown = Box::pin(worker::shutdown_signal().context("listen for signals")?);
     let mut tick = tokio::time::interval(TICK);
     let mut leave_by: Option<Instant> = None;
@@ -116,7 +129,11 @@ async fn supervise(workers: &mut [Worker], drain: Duration, progress: &mut Progr
         }
         let ended = workers.iter().filter(|worker| worker.ended.is_some()).count();
         if ended == workers.len() {
-            return Ok(if stopping { Outcome::Stopped(progress.in_flight()) } else { Outcome::Complete });
+            return Ok(if stopping {
+                Outcome::Stopped(progress.in_flight())
+            } else {
+                Outcome::Complete
+            });
         }
         if ended > 0 && leave_by.is_none() {
             // The first to end says that the topology is complete: the others have nothing left to do.
@@ -141,7 +158,9 @@ fn look_after(worker: &mut Worker, leaving: bool) -> anyhow::Result<()> {
     if worker.ended.is_some() {
         return Ok(());
     }
-    let Some(status) = worker.child.try_wait().context("wait for a worker")? else { return Ok(()) };
+    let Some(status) = worker.child.try_wait().context("wait for a worker")? else {
+        return Ok(());
+    };
     if status.success() || leaving {
         worker.ended = Some(status);
         return Ok(());
@@ -152,7 +171,11 @@ fn look_after(worker: &mut Worker, leaving: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     worker.ended = Some(status);
-    bail!("worker {} ended with exit code {}; its log above says why", worker.index, parent::exit_code(status))
+    bail!(
+        "worker {} ended with exit code {}; its log above says why",
+        worker.index,
+        parent::exit_code(status)
+    )
 }
 
 fn see(worker: &Worker, progress: &mut Progress) {

@@ -29,10 +29,12 @@ impl Progress {
     pub(super) fn start(args: &RunArgs, topology: &str) -> Self {
         let people = args.output == Output::Text && !args.quiet;
         // On one terminal tuples and a moving line would disturb each other.
-        let bar = (people && std::io::stderr().is_terminal() && !std::io::stdout().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-            ProgressBar::new_spinner().with_style(style)
-        });
+        let bar =
+            (people && std::io::stderr().is_terminal() && !std::io::stdout().is_terminal()).then(|| {
+                let style = ProgressStyle::with_template("{spinner} {msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner());
+                ProgressBar::new_spinner().with_style(style)
+            });
         Self {
             topology: topology.to_owned(),
             output: args.output,
@@ -93,7 +95,11 @@ impl Progress {
         let figures = self.totals.figures();
         let seconds = self.started.elapsed().as_secs_f64();
         let rate = (figures.tuples as f64 / seconds.max(1e-9)) as u64;
-        let state = if matches!(outcome, Outcome::Complete) { "complete" } else { "stopped" };
+        let state = if matches!(outcome, Outcome::Complete) {
+            "complete"
+        } else {
+            "stopped"
+        };
         let summary = match self.output {
             Output::Json => json!({
                 "topology": self.topology,

@@ -58,7 +58,11 @@ impl Totals {
         }
         figures.p50 = latencies.quantile(0.5);
         figures.p99 = latencies.quantile(0.99);
-        let workers = self.lives.keys().map(|life| life.0).collect::<std::collections::BTreeSet<_>>();
+        let workers = self
+            .lives
+            .keys()
+            .map(|life| life.0)
+            .collect::<std::collections::BTreeSet<_>>();
         figures.restarts = (self.lives.len() - workers.len()) as u64;
         figures
     }

@@ -140,7 +140,9 @@ pub fn decode(input: &mut &[u8], fields: impl Fn(u16) -> Option<usize>) -> Resul
     let fields = fields(stream).ok_or(WireFault::UnknownStream(stream))?;
     let groups = decode_groups(body, groups)?;
     let lineage_length = u32::from_le_bytes(take(body)?) as usize;
-    let (lineage, rest) = body.split_at_checked(lineage_length).ok_or(WireFault::Truncated)?;
+    let (lineage, rest) = body
+        .split_at_checked(lineage_length)
+        .ok_or(WireFault::Truncated)?;
     *body = rest;
     let lineage = decode_lineage(lineage, rows, &groups)?;
     let ends = decode_ends(body, rows)?;
@@ -157,7 +159,18 @@ pub fn decode(input: &mut &[u8], fields: impl Fn(u16) -> Option<usize>) -> Resul
         check_row(&data[start..end as usize], fields).map_err(|fault| WireFault::WrongRow { row, fault })?;
         start = end as usize;
     }
-    Ok((target, Frame { id, stream, source, data, ends, lineage, groups }))
+    Ok((
+        target,
+        Frame {
+            id,
+            stream,
+            source,
+            data,
+            ends,
+            lineage,
+            groups,
+        },
+    ))
 }
 
 fn decode_groups(body: &mut &[u8], count: usize) -> Result<Vec<FrameGroup>, WireFault> {
@@ -186,7 +199,11 @@ fn decode_group(body: &mut &[u8]) -> Result<FrameGroup, WireFault> {
 /// The lineage of all rows. Each must be in its group's set of roots, and each root of a set must have a row.
 fn decode_lineage(mut runs: &[u8], rows: usize, groups: &[FrameGroup]) -> Result<Vec<u16>, WireFault> {
     if groups.is_empty() {
-        return if runs.is_empty() { Ok(Vec::new()) } else { Err(WireFault::WrongLineage) };
+        return if runs.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Err(WireFault::WrongLineage)
+        };
     }
     let mut lineage = Vec::new();
     let mut seen = vec![[0u64; 4]; groups.len()];
@@ -204,7 +221,11 @@ fn decode_lineage(mut runs: &[u8], rows: usize, groups: &[FrameGroup]) -> Result
         lineage.extend((0..count as u16).map(|next| first + next));
     }
     let sets_agree = groups.iter().zip(&seen).all(|(held, seen)| held.roots == *seen);
-    if lineage.len() == rows && sets_agree { Ok(lineage) } else { Err(WireFault::WrongLineage) }
+    if lineage.len() == rows && sets_agree {
+        Ok(lineage)
+    } else {
+        Err(WireFault::WrongLineage)
+    }
 }
 
 fn decode_ends(body: &mut &[u8], rows: usize) -> Result<Vec<u32>, WireFault> {
@@ -215,7 +236,11 @@ fn decode_ends(body: &mut &[u8], rows: usize) -> Result<Vec<u32>, WireFault> {
     let mut end = 0u32;
     for _ in 0..rows {
         let [short] = take(body)?;
-        let length = if short == LONG_ROW { u32::from_le_bytes(take(body)?) } else { u32::from(short) };
+        let length = if short == LONG_ROW {
+            u32::from_le_bytes(take(body)?)
+        } else {
+            u32::from(short)
+        };
         end = end.checked_add(length).ok_or(WireFault::Truncated)?;
         ends.push(end);
     }

@@ -13,7 +13,11 @@ const MAX_TASKS: usize = 16_384;
 
 /// All faults of a graph, in the order of the manifest.
 pub(super) fn faults(spec: &GraphSpec) -> Vec<GraphFault> {
-    let mut check = Check { spec, by_name: HashMap::new(), faults: Vec::new() };
+    let mut check = Check {
+        spec,
+        by_name: HashMap::new(),
+        faults: Vec::new(),
+    };
     check.names();
     let mut positions = [0, 0];
     let mut places = Vec::new();
@@ -24,7 +28,11 @@ pub(super) fn faults(spec: &GraphSpec) -> Vec<GraphFault> {
         check.component(component, &place);
         places.push(place);
     }
-    if !spec.components.iter().any(|component| component.role == Role::Spout) {
+    if !spec
+        .components
+        .iter()
+        .any(|component| component.role == Role::Spout)
+    {
         check.fault(Place::TOPOLOGY, Problem::NoSpout);
     }
     check.limits();
@@ -55,12 +63,28 @@ impl<'a> Check<'a> {
     fn limits(&mut self) {
         let components = self.spec.components.len();
         if components > MAX_COMPONENTS {
-            let problem = Problem::TooMany { what: "components", found: components, most: MAX_COMPONENTS };
+            let problem = Problem::TooMany {
+                what: "components",
+                found: components,
+                most: MAX_COMPONENTS,
+            };
             self.fault(Place::TOPOLOGY, problem);
         }
-        let tasks = self.spec.components.iter().map(|component| component.replicas.min(MAX_REPLICAS) as usize).sum();
+        let tasks = self
+            .spec
+            .components
+            .iter()
+            .map(|component| component.replicas.min(MAX_REPLICAS) as usize)
+            .sum();
         if tasks > MAX_TASKS {
-            self.fault(Place::TOPOLOGY, Problem::TooMany { what: "tasks in all", found: tasks, most: MAX_TASKS });
+            self.fault(
+                Place::TOPOLOGY,
+                Problem::TooMany {
+                    what: "tasks in all",
+                    found: tasks,
+                    most: MAX_TASKS,
+                },
+            );
         }
     }
 
@@ -68,18 +92,31 @@ impl<'a> Check<'a> {
         let name = &component.name;
         if let Some(problem) = name_problem(name) {
             self.fault(place.clone().field("name"), problem);
-        } else if self.by_name.get(name.as_str()).is_some_and(|first| !std::ptr::eq(*first, component)) {
+        } else if self
+            .by_name
+            .get(name.as_str())
+            .is_some_and(|first| !std::ptr::eq(*first, component))
+        {
             self.fault(place.clone().field("name"), Problem::DuplicateName(name.clone()));
         }
         if component.replicas == 0 || component.replicas > MAX_REPLICAS {
-            self.fault(place.clone().field("replicas"), Problem::Replicas(component.replicas));
+            self.fault(
+                place.clone().field("replicas"),
+                Problem::Replicas(component.replicas),
+            );
         }
         match (component.role, component.inputs.is_empty()) {
-            (Role::Spout, false) => self.fault(place.clone().field("inputs"), Problem::SpoutWithInputs(name.clone())),
+            (Role::Spout, false) => self.fault(
+                place.clone().field("inputs"),
+                Problem::SpoutWithInputs(name.clone()),
+            ),
             (Role::Bolt, true) => self.fault(place.clone().field("inputs"), Problem::NoInputs(name.clone())),
             _ => {}
         }
-        let lists = [("inputs", component.inputs.len(), MAX_INPUTS), ("streams", component.streams.len(), MAX_STREAMS)];
+        let lists = [
+            ("inputs", component.inputs.len(), MAX_INPUTS),
+            ("streams", component.streams.len(), MAX_STREAMS),
+        ];
         for (what, found, most) in lists {
             if found > most {
                 self.fault(place.clone().field(what), Problem::TooMany { what, found, most });
@@ -96,7 +133,10 @@ impl<'a> Check<'a> {
             if let Some(problem) = name_problem(&stream.name) {
                 self.fault(place.clone().field("name"), problem);
             } else if !seen.insert(&stream.name) {
-                self.fault(place.clone().field("name"), Problem::DuplicateStream(stream.name.clone()));
+                self.fault(
+                    place.clone().field("name"),
+                    Problem::DuplicateStream(stream.name.clone()),
+                );
             }
             self.fields(&stream.fields, place.field("fields"));
         }
@@ -107,7 +147,11 @@ impl<'a> Check<'a> {
             self.fault(place.clone(), Problem::NoFields);
         }
         if fields.len() > MAX_FIELDS {
-            let problem = Problem::TooMany { what: "fields", found: fields.len(), most: MAX_FIELDS };
+            let problem = Problem::TooMany {
+                what: "fields",
+                found: fields.len(),
+                most: MAX_FIELDS,
+            };
             self.fault(place.clone(), problem);
         }
         let mut seen = HashSet::new();
@@ -126,18 +170,31 @@ impl<'a> Check<'a> {
             let place = place.clone().at("inputs", index);
             let Some(from) = self.by_name.get(input.from.as_str()) else {
                 let nearest = nearest(&input.from, self.by_name.keys().copied());
-                self.fault(place.field("from"), Problem::UnknownComponent { name: input.from.clone(), nearest });
+                self.fault(
+                    place.field("from"),
+                    Problem::UnknownComponent {
+                        name: input.from.clone(),
+                        nearest,
+                    },
+                );
                 continue;
             };
             let Some(stream) = from.streams.iter().find(|stream| stream.name == input.stream) else {
-                let nearest = nearest(&input.stream, from.streams.iter().map(|stream| stream.name.as_str()));
+                let nearest = nearest(
+                    &input.stream,
+                    from.streams.iter().map(|stream| stream.name.as_str()),
+                );
                 let problem = Problem::UnknownStream {
                     component: input.from.clone(),
                     stream: input.stream.clone(),
                     nearest,
                 };
                 // Without the field in the manifest the component is what is at fault.
-                let field = if input.stream == "default" { "from" } else { "stream" };
+                let field = if input.stream == "default" {
+                    "from"
+                } else {
+                    "stream"
+                };
                 self.fault(place.field(field), problem);
                 continue;
             };
@@ -149,7 +206,10 @@ impl<'a> Check<'a> {
                 self.fields(fields, place.clone().field("fields"));
                 for field in fields.iter().filter(|field| !known.contains(field)) {
                     let nearest = nearest(field, known.iter().map(String::as_str));
-                    let problem = Problem::UnknownField { field: field.clone(), nearest };
+                    let problem = Problem::UnknownField {
+                        field: field.clone(),
+                        nearest,
+                    };
                     self.fault(place.clone().field("fields"), problem);
                 }
             }
@@ -166,7 +226,11 @@ impl<'a> Check<'a> {
         loop {
             let before = reached.len();
             for component in components {
-                if component.inputs.iter().any(|input| reached.contains(input.from.as_str())) {
+                if component
+                    .inputs
+                    .iter()
+                    .any(|input| reached.contains(input.from.as_str()))
+                {
                     reached.insert(&component.name);
                 }
             }
@@ -174,8 +238,11 @@ impl<'a> Check<'a> {
                 break;
             }
         }
-        let read: HashSet<&str> =
-            components.iter().flat_map(|component| &component.inputs).map(|input| input.from.as_str()).collect();
+        let read: HashSet<&str> = components
+            .iter()
+            .flat_map(|component| &component.inputs)
+            .map(|input| input.from.as_str())
+            .collect();
         for (component, place) in components.iter().zip(places) {
             let name = component.name.clone();
             if !reached.contains(component.name.as_str()) {
@@ -195,6 +262,12 @@ fn name_problem(name: &str) -> Option<Problem> {
     let well_formed = (1..=63).contains(&bytes.len())
         && bytes[0].is_ascii_lowercase()
         && bytes[bytes.len() - 1] != b'-'
-        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-');
-    if well_formed { None } else { Some(Problem::BadName(name.to_owned())) }
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-');
+    if well_formed {
+        None
+    } else {
+        Some(Problem::BadName(name.to_owned()))
+    }
 }

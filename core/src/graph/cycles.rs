@@ -6,7 +6,11 @@ pub(super) fn stages(nodes: usize, edges: &[(usize, usize)]) -> Vec<Vec<usize>> 
     for &(from, to) in edges {
         targets[from].push(to);
     }
-    let mut search = Search { index: vec![usize::MAX; nodes], low: vec![0; nodes], ..Search::default() };
+    let mut search = Search {
+        index: vec![usize::MAX; nodes],
+        low: vec![0; nodes],
+        ..Search::default()
+    };
     search.on_stack = vec![false; nodes];
     for node in 0..nodes {
         if search.index[node] == usize::MAX {

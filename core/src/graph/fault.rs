@@ -19,27 +19,43 @@ pub struct Place {
 
 impl Place {
     /// The topology as a whole.
-    pub const TOPOLOGY: Self = Self { component: None, list: None, field: None };
+    pub const TOPOLOGY: Self = Self {
+        component: None,
+        list: None,
+        field: None,
+    };
 
     /// A component, by its position among the spouts or the bolts.
     pub fn component(role: Role, index: usize) -> Self {
-        Self { component: Some((role, index)), list: None, field: None }
+        Self {
+            component: Some((role, index)),
+            list: None,
+            field: None,
+        }
     }
 
     /// An element of a list of this component.
     pub fn at(self, list: &'static str, index: usize) -> Self {
-        Self { list: Some((list, index)), ..self }
+        Self {
+            list: Some((list, index)),
+            ..self
+        }
     }
 
     /// A field of this place.
     pub fn field(self, field: &'static str) -> Self {
-        Self { field: Some(field), ..self }
+        Self {
+            field: Some(field),
+            ..self
+        }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((role, index)) = self.component else { return f.write_str("spec") };
+        let Some((role, index)) = self.component else {
+            return f.write_str("spec");
+        };
         let list = if role == Role::Spout { "spouts" } else { "bolts" };
         write!(f, "{list}[{index}]")?;
         if let Some((list, index)) = self.list {
@@ -146,7 +162,9 @@ pub enum Problem {
 pub const MAX_REPLICAS: u32 = 1024;
 
 fn suggest(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean '{name}'?"))
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |name| format!("; did you mean '{name}'?"))
 }
 
 /// The candidate nearest to `name`, if one is near enough to have been meant.

@@ -114,7 +114,11 @@ impl Graph {
     /// Everything that is wrong with it, in the order of the manifest.
     pub fn parse(spec: GraphSpec) -> Result<Self, Vec<GraphFault>> {
         let faults = check::faults(&spec);
-        if faults.is_empty() { Ok(Self::number(spec)) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(Self::number(spec))
+        } else {
+            Err(faults)
+        }
     }
 
     /// Gives everything its number. The spec was checked.
@@ -126,13 +130,19 @@ impl Graph {
         for (index, component) in spec.components.iter().enumerate() {
             let id = ComponentId(index as u16);
             let first = streams.len();
-            streams.extend(component.streams.iter().enumerate().map(|(position, stream)| Stream {
-                id: StreamId((first + position) as u16),
-                component: id,
-                name: stream.name.clone(),
-                fields: stream.fields.clone(),
-                readers: Vec::new(),
-            }));
+            streams.extend(
+                component
+                    .streams
+                    .iter()
+                    .enumerate()
+                    .map(|(position, stream)| Stream {
+                        id: StreamId((first + position) as u16),
+                        component: id,
+                        name: stream.name.clone(),
+                        fields: stream.fields.clone(),
+                        readers: Vec::new(),
+                    }),
+            );
             first_tasks.push(tasks);
             tasks += component.replicas;
             components.push(Component {
@@ -142,7 +152,9 @@ impl Graph {
                 kind: component.kind.clone(),
                 config: component.config.clone(),
                 replicas: component.replicas,
-                streams: (first..streams.len()).map(|stream| StreamId(stream as u16)).collect(),
+                streams: (first..streams.len())
+                    .map(|stream| StreamId(stream as u16))
+                    .collect(),
                 inputs: Vec::new(),
             });
         }
@@ -151,7 +163,8 @@ impl Graph {
         for (index, component) in spec.components.iter().enumerate() {
             for input in &component.inputs {
                 let stream = streams.iter_mut().find(|stream| {
-                    stream.name == input.stream && components[usize::from(stream.component.0)].name == input.from
+                    stream.name == input.stream
+                        && components[usize::from(stream.component.0)].name == input.from
                 });
                 let Some(stream) = stream else { continue };
                 let edge = Edge {
@@ -166,7 +179,10 @@ impl Graph {
                 edges.push(edge);
             }
         }
-        let pairs = edges.iter().map(|edge| (usize::from(edge.from.0), usize::from(edge.to.0))).collect::<Vec<_>>();
+        let pairs = edges
+            .iter()
+            .map(|edge| (usize::from(edge.from.0), usize::from(edge.to.0)))
+            .collect::<Vec<_>>();
         let stages = cycles::stages(components.len(), &pairs);
         let mut stage_of = vec![0; components.len()];
         for (stage, members) in stages.iter().enumerate() {
@@ -176,9 +192,22 @@ impl Graph {
         }
         let stages = stages
             .into_iter()
-            .map(|members| members.into_iter().map(|member| ComponentId(member as u16)).collect())
+            .map(|members| {
+                members
+                    .into_iter()
+                    .map(|member| ComponentId(member as u16))
+                    .collect()
+            })
             .collect();
-        Self { spec, components, streams, edges, first_tasks, stages, stage_of }
+        Self {
+            spec,
+            components,
+            streams,
+            edges,
+            first_tasks,
+            stages,
+            stage_of,
+        }
     }
 
     /// The spec that this graph was made from.
@@ -223,7 +252,10 @@ impl Graph {
 
     /// What a component reads.
     pub fn edges_into(&self, component: ComponentId) -> impl Iterator<Item = &Edge> {
-        self.component(component).inputs.iter().map(|edge| &self.edges[usize::from(edge.0)])
+        self.component(component)
+            .inputs
+            .iter()
+            .map(|edge| &self.edges[usize::from(edge.0)])
     }
 
     /// The numbers of a component's tasks.
@@ -250,7 +282,9 @@ impl Graph {
     }
 
     fn has_loop(&self, component: ComponentId) -> bool {
-        self.edges.iter().any(|edge| edge.from == component && edge.to == component)
+        self.edges
+            .iter()
+            .any(|edge| edge.from == component && edge.to == component)
     }
 
     /// The strongly connected components, each behind all that feed it.

@@ -150,7 +150,11 @@ impl Ledger {
     /// How many more roots may be emitted, as far as their number goes.
     #[inline]
     pub fn room(&self) -> usize {
-        if self.has_room() { self.settings.max_pending - self.pending } else { 0 }
+        if self.has_room() {
+            self.settings.max_pending - self.pending
+        } else {
+            0
+        }
     }
 
     fn max_groups(&self) -> usize {

@@ -16,10 +16,15 @@ pub fn load_small(bytes: &[u8]) -> u128 {
     }
     if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
         let low = u32::from_le_bytes(*first);
-        let high = u32::from_le_bytes(*last).checked_shr(8 * (8 - length as u32)).unwrap_or(0);
+        let high = u32::from_le_bytes(*last)
+            .checked_shr(8 * (8 - length as u32))
+            .unwrap_or(0);
         return u128::from(u64::from(low) | u64::from(high) << 32);
     }
-    bytes.iter().rev().fold(0, |number, &byte| number << 8 | u128::from(byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |number, &byte| number << 8 | u128::from(byte))
 }
 
 /// Appends bytes; short runs take a fixed number of instructions.

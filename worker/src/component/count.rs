@@ -36,8 +36,19 @@ impl Count {
     /// If the settings are none, or an input lacks a field.
     pub fn new(config: &Value, context: &Context) -> Result<Self, ComponentError> {
         let config: CountConfig = registry::parse(config, context)?;
-        let by = config.by.iter().map(|field| context.field(field)).collect::<Result<_, _>>()?;
-        Ok(Self { emit: config.emit, by, short: HashMap::default(), long: HashMap::default(), key: Vec::new(), left: None })
+        let by = config
+            .by
+            .iter()
+            .map(|field| context.field(field))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            emit: config.emit,
+            by,
+            short: HashMap::default(),
+            long: HashMap::default(),
+            key: Vec::new(),
+            left: None,
+        })
     }
 }
 
@@ -49,7 +60,9 @@ fn increment(
     key: &[u8],
 ) -> i64 {
     let count = if key.len() <= SHORT {
-        short.entry(load_small(key) | (key.len() as u128) << (8 * SHORT)).or_insert(0)
+        short
+            .entry(load_small(key) | (key.len() as u128) << (8 * SHORT))
+            .or_insert(0)
     } else {
         long.entry_ref(key).or_insert(0)
     };
@@ -71,7 +84,8 @@ impl Bolt for Count {
             fields => {
                 self.key.clear();
                 for field in fields {
-                    self.key.extend_from_slice(tuple.row.raw(field.of(tuple.stream)).unwrap_or_default());
+                    self.key
+                        .extend_from_slice(tuple.row.raw(field.of(tuple.stream)).unwrap_or_default());
                 }
                 &self.key
             }
@@ -92,13 +106,17 @@ impl Bolt for Count {
         }
         let (short, long) = (&mut self.short, &mut self.long);
         let left = self.left.get_or_insert_with(|| {
-            let short = std::mem::take(short).into_iter().map(|(packed, count)| (unpack(packed), count));
+            let short = std::mem::take(short)
+                .into_iter()
+                .map(|(packed, count)| (unpack(packed), count));
             let mut left: Vec<_> = short.chain(std::mem::take(long)).collect();
             left.sort_unstable_by(|a, b| b.cmp(a));
             left
         });
         for _ in 0..CHUNK {
-            let Some((key, count)) = left.pop() else { return Ok(Finished::Done) };
+            let Some((key, count)) = left.pop() else {
+                return Ok(Finished::Done);
+            };
             let fields = self.by.len() as u32;
             out.emit(0, |row| {
                 row.encoded(&key, fields).int(count);

@@ -52,17 +52,25 @@ impl Generator {
     pub fn new(config: &Value, context: &Context) -> Result<Self, ComponentError> {
         let config: GeneratorConfig = registry::parse(config, context)?;
         let (index, tasks) = (u64::from(context.index), u64::from(context.tasks));
-        let shape = match (config.shape.sequence, config.shape.sentence, config.shape.constant) {
+        let shape = match (
+            config.shape.sequence,
+            config.shape.sentence,
+            config.shape.constant,
+        ) {
             (Some(_), None, None) => Shape::Sequence,
             (None, Some(sentence), None) => Shape::Sentences(sentences(&sentence)),
             (None, None, Some(constant)) => Shape::Constant(constant.text),
             _ => {
                 let component = &context.component;
-                let problem = format!("component '{component}' needs exactly one shape: sequence, sentence or constant");
+                let problem = format!(
+                    "component '{component}' needs exactly one shape: sequence, sentence or constant"
+                );
                 return Err(ComponentError::Settings(problem));
             }
         };
-        let count = config.count.map_or(u64::MAX, |count| (count + tasks - 1 - index) / tasks);
+        let count = config
+            .count
+            .map_or(u64::MAX, |count| (count + tasks - 1 - index) / tasks);
         Ok(Self {
             shape,
             index,
@@ -88,7 +96,9 @@ impl Generator {
 
     /// How many new tuples the rate lets out now, and when the next is due.
     fn allowed(&mut self) -> (u64, Duration) {
-        let Some(rate) = self.rate else { return (BATCH, Duration::ZERO) };
+        let Some(rate) = self.rate else {
+            return (BATCH, Duration::ZERO);
+        };
         let next = self.window.next();
         let (since, first) = *self.started.get_or_insert_with(|| (Instant::now(), next));
         let due = (since.elapsed().as_secs_f64() * rate) as u64 + 1;
@@ -112,7 +122,11 @@ impl Spout for Generator {
         }
         let left = self.count - self.window.next();
         if left == 0 {
-            return Ok(if self.again.is_empty() { Polled::Done } else { Polled::More });
+            return Ok(if self.again.is_empty() {
+                Polled::Done
+            } else {
+                Polled::More
+            });
         }
         let (allowed, wait) = self.allowed();
         if allowed == 0 {
@@ -166,7 +180,9 @@ fn sentences(shape: &SentenceShape) -> Vec<String> {
     let words: Vec<String> = (0..shape.vocabulary)
         .map(|_| {
             let length = random.random_range(3..=10);
-            (0..length).map(|_| char::from(random.random_range(b'a'..=b'z'))).collect()
+            (0..length)
+                .map(|_| char::from(random.random_range(b'a'..=b'z')))
+                .collect()
         })
         .collect();
     let mut sum = 0.0;
@@ -184,7 +200,9 @@ fn sentences(shape: &SentenceShape) -> Vec<String> {
                     sentence.push(' ');
                 }
                 let at = random.random::<f64>() * sum;
-                let index = shares.partition_point(|&share| share <= at).min(words.len().saturating_sub(1));
+                let index = shares
+                    .partition_point(|&share| share <= at)
+                    .min(words.len().saturating_sub(1));
                 sentence.push_str(words.get(index).map_or("", String::as_str));
             }
             sentence

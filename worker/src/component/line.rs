@@ -34,7 +34,9 @@ fn append_text(line: &mut Vec<u8>, row: Row<'_>) {
             ValueRef::Bool(value) => line.extend_from_slice(value.to_string().as_bytes()),
             ValueRef::Float(value) => line.extend_from_slice(value.to_string().as_bytes()),
             ValueRef::Timestamp(micros) => line.extend_from_slice(micros.to_string().as_bytes()),
-            ValueRef::Bytes(bytes) | ValueRef::BigInt(bytes) => line.extend_from_slice(hexadecimal(bytes).as_bytes()),
+            ValueRef::Bytes(bytes) | ValueRef::BigInt(bytes) => {
+                line.extend_from_slice(hexadecimal(bytes).as_bytes())
+            }
             ValueRef::List(_) | ValueRef::Map(_) => {
                 line.extend_from_slice(to_json(&value.to_value()).to_string().as_bytes());
             }
@@ -43,7 +45,10 @@ fn append_text(line: &mut Vec<u8>, row: Row<'_>) {
 }
 
 fn append_escaped(line: &mut Vec<u8>, text: &str) {
-    if !text.bytes().any(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b'\\')) {
+    if !text
+        .bytes()
+        .any(|byte| matches!(byte, b'\t' | b'\n' | b'\r' | b'\\'))
+    {
         line.extend_from_slice(text.as_bytes());
         return;
     }
@@ -90,10 +95,12 @@ fn to_json(value: &Value) -> serde_json::Value {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]
@@ -110,13 +117,26 @@ mod tests {
 
     #[test]
     fn a_line_of_text_has_one_tab_between_values_and_one_line_feed() {
-        let values = [Value::from("a\tb\\\n"), Value::Int(-3), Value::Null, Value::Float(0.5), Value::Bytes(vec![0, 255])];
+        let values = [
+            Value::from("a\tb\\\n"),
+            Value::Int(-3),
+            Value::Null,
+            Value::Float(0.5),
+            Value::Bytes(vec![0, 255]),
+        ];
         assert_eq!(line(LineFormat::Text, &values), "a\\tb\\\\\\n\t-3\t\t0.5\t00ff\n");
     }
 
     #[test]
     fn a_line_of_json_is_an_object_with_the_fields_names() {
-        let values = [Value::from("ä\"\n"), Value::Float(f64::NAN), Value::List(vec![Value::Int(1), Value::Bool(true)])];
-        assert_eq!(line(LineFormat::Json, &values), "{\"f0\":\"ä\\\"\\n\",\"f1\":\"NaN\",\"f2\":[1,true]}\n");
+        let values = [
+            Value::from("ä\"\n"),
+            Value::Float(f64::NAN),
+            Value::List(vec![Value::Int(1), Value::Bool(true)]),
+        ];
+        assert_eq!(
+            line(LineFormat::Json, &values),
+            "{\"f0\":\"ä\\\"\\n\",\"f1\":\"NaN\",\"f2\":[1,true]}\n"
+        );
     }
 }

@@ -4,11 +4,14 @@
 //! others: when they are called ([`crate::task`]), and their settings ([`waterspout_core::component`]).
 
 pub mod count;
+pub mod file_spout;
 pub mod generator;
 pub mod line;
 pub mod registry;
 pub mod split;
 pub mod stdout;
+#[doc(hidden)]
+pub mod testing;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -249,5 +252,7 @@ pub trait Bolt: Send + 'static {
 
 /// A field that had to hold a text does not.
 pub(crate) fn not_text(component: &str, field: &str) -> ComponentError {
-    ComponentError::Tuple(format!("component '{component}' got a tuple whose field '{field}' is no text"))
+    ComponentError::Tuple(format!(
+        "component '{component}' got a tuple whose field '{field}' is no text"
+    ))
 }

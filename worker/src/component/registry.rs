@@ -6,6 +6,7 @@ use waterspout_core::component as settings;
 use waterspout_core::graph::Role;
 
 use super::count::Count;
+use super::file_spout::FileSpout;
 use super::generator::Generator;
 use super::split::Split;
 use super::stdout::Stdout;
@@ -38,6 +39,7 @@ pub fn make_spout<V: SpoutVisitor>(
     visitor: V,
 ) -> Result<V::Out, ComponentError> {
     Ok(match kind {
+        settings::file::KIND => visitor.visit(FileSpout::new(config, context)?),
         settings::generator::KIND => visitor.visit(Generator::new(config, context)?),
         _ => return Err(unknown(kind, "spout", context)),
     })
@@ -63,13 +65,17 @@ pub fn make_bolt<V: BoltVisitor>(
 
 /// Whether a component waits for something outside in each frame: then its tasks get threads of their own.
 pub fn is_blocking(kind: &str, role: Role) -> bool {
-    matches!((kind, role), (settings::redis::KIND, _) | (settings::file::KIND | settings::stdout::KIND, Role::Bolt))
+    matches!(
+        (kind, role),
+        (settings::redis::KIND, _) | (settings::file::KIND | settings::stdout::KIND, Role::Bolt)
+    )
 }
 
 /// Reads the settings of a component.
 pub(super) fn parse<T: DeserializeOwned>(config: &Value, context: &Context) -> Result<T, ComponentError> {
-    serde_json::from_value(config.clone())
-        .map_err(|error| ComponentError::Settings(format!("settings of component '{}': {error}", context.component)))
+    serde_json::from_value(config.clone()).map_err(|error| {
+        ComponentError::Settings(format!("settings of component '{}': {error}", context.component))
+    })
 }
 
 fn unknown(kind: &str, role: &str, context: &Context) -> ComponentError {

@@ -21,7 +21,11 @@ impl Split {
     pub fn new(config: &Value, context: &Context) -> Result<Self, ComponentError> {
         let config: SplitConfig = registry::parse(config, context)?;
         let field = context.field(&config.field)?;
-        Ok(Self { component: context.component.clone(), name: config.field, field })
+        Ok(Self {
+            component: context.component.clone(),
+            name: config.field,
+            field,
+        })
     }
 }
 
@@ -77,7 +81,11 @@ fn word_length(bytes: &[u8]) -> usize {
         length += 1;
     }
     let rest = &bytes[length..];
-    length + rest.iter().position(|&byte| byte >= 0x80 || is_space(byte)).unwrap_or(rest.len())
+    length
+        + rest
+            .iter()
+            .position(|&byte| byte >= 0x80 || is_space(byte))
+            .unwrap_or(rest.len())
 }
 
 /// The white space of ASCII, as `char::is_whitespace` has it.

@@ -27,15 +27,29 @@ impl Stdout {
     /// If the settings are none.
     pub fn new(config: &Value, context: &Context) -> Result<Self, ComponentError> {
         let config: StdoutConfig = registry::parse(config, context)?;
-        let format = if context.json_stdout { LineFormat::Json } else { config.format };
-        Ok(Self { format, inputs: context.inputs.clone(), shared: context.shared_stdout, lines: Vec::new() })
+        let format = if context.json_stdout {
+            LineFormat::Json
+        } else {
+            config.format
+        };
+        Ok(Self {
+            format,
+            inputs: context.inputs.clone(),
+            shared: context.shared_stdout,
+            lines: Vec::new(),
+        })
     }
 }
 
 impl Bolt for Stdout {
     fn execute(&mut self, tuple: Tuple<'_>, _out: &mut impl Emit) -> Result<(), ComponentError> {
         let input = self.inputs.iter().find(|input| input.stream == tuple.stream);
-        append_line(&mut self.lines, self.format, input.map_or(&[], |input| &input.fields), tuple.row);
+        append_line(
+            &mut self.lines,
+            self.format,
+            input.map_or(&[], |input| &input.fields),
+            tuple.row,
+        );
         Ok(())
     }
 
@@ -61,7 +75,10 @@ fn pieces(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
         let within = rest.len().min(PIPE_BUF);
         let end = match rest[..within].iter().rposition(|&byte| byte == b'\n') {
             Some(last) => last + 1,
-            None => rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |first| first + 1),
+            None => rest
+                .iter()
+                .position(|&byte| byte == b'\n')
+                .map_or(rest.len(), |first| first + 1),
         };
         let (piece, behind) = rest.split_at(end);
         rest = behind;
@@ -79,6 +96,10 @@ mod tests {
         let lines = [b"short\n".repeat(2000), long.clone(), b"end\n".to_vec()].concat();
         let found: Vec<_> = pieces(&lines).collect();
         assert_eq!(found.concat(), lines);
-        assert!(found.iter().all(|piece| piece.ends_with(b"\n") && (piece.len() <= PIPE_BUF || *piece == long)));
+        assert!(
+            found
+                .iter()
+                .all(|piece| piece.ends_with(b"\n") && (piece.len() <= PIPE_BUF || *piece == long))
+        );
     }
 }

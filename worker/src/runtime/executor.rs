@@ -44,10 +44,15 @@ impl Executor {
         let threads = (0..threads.max(1))
             .map(|number| {
                 let shared = Arc::clone(&shared);
-                std::thread::Builder::new().name(format!("tasks-{number}")).spawn(move || shared.run())
+                std::thread::Builder::new()
+                    .name(format!("tasks-{number}"))
+                    .spawn(move || shared.run())
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { shared, threads: Mutex::new(threads) })
+        Ok(Self {
+            shared,
+            threads: Mutex::new(threads),
+        })
     }
 
     /// Queues a slot that is ready.
@@ -66,13 +71,20 @@ impl Executor {
                 let _ = thread.join();
             }
         }
-        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
 impl Shared {
     fn push(&self, slot: Arc<Slot>) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(slot);
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(slot);
         self.ready.fetch_add(1, Ordering::SeqCst);
         if self.sleeping.load(Ordering::SeqCst) > 0 {
             let _guard = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +96,11 @@ impl Shared {
         if self.ready.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let slot = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        let slot = self
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()?;
         self.ready.fetch_sub(1, Ordering::SeqCst);
         Some(slot)
     }

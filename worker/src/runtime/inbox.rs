@@ -33,7 +33,10 @@ pub struct Inbox {
 impl Inbox {
     /// An empty inbox.
     pub fn new() -> Self {
-        Self { queue: Mutex::default(), gate: Arc::new(Gate::new(INBOX_FRAMES, INBOX_BYTES)) }
+        Self {
+            queue: Mutex::default(),
+            gate: Arc::new(Gate::new(INBOX_FRAMES, INBOX_BYTES)),
+        }
     }
 
     /// What tells feeders that it is full.
@@ -44,12 +47,19 @@ impl Inbox {
     /// Appends a frame.
     pub fn push(&self, delivery: Delivery) {
         self.gate.add(1, delivery.frame.weight());
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(delivery);
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(delivery);
     }
 
     /// Takes the oldest frame.
     pub fn pop(&self) -> Option<Delivery> {
-        let delivery = self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        let delivery = self
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()?;
         self.gate.remove(1, delivery.frame.weight());
         Some(delivery)
     }

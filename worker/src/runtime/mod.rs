@@ -23,8 +23,8 @@ pub use clock::Clock;
 pub use inbox::{Delivery, INBOX_BYTES, INBOX_FRAMES};
 pub use slot::{Command, Slot};
 pub use stats::{Latencies, Published};
-pub use wiring::{BuildError, Settings, build};
 pub(crate) use wiring::ledger;
+pub use wiring::{BuildError, Settings, build};
 
 use crate::gate::Wake;
 use crate::task::TaskCore;
@@ -51,7 +51,11 @@ impl Failure {
             None if problem.starts_with("panicked") => problem,
             None => format!("failed: {problem}"),
         };
-        Self { component: slot.component().to_owned(), task: slot.task(), problem }
+        Self {
+            component: slot.component().to_owned(),
+            task: slot.task(),
+            problem,
+        }
     }
 }
 
@@ -103,10 +107,14 @@ impl Node {
 
     /// The tasks that run here.
     pub fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.places.get().into_iter().flatten().filter_map(|place| match place {
-            Place::Here(slot) => Some(slot),
-            Place::At(_) => None,
-        })
+        self.places
+            .get()
+            .into_iter()
+            .flatten()
+            .filter_map(|place| match place {
+                Place::Here(slot) => Some(slot),
+                Place::At(_) => None,
+            })
     }
 
     /// The task with this number, if it runs here.
@@ -142,7 +150,11 @@ impl Node {
     /// Hands entries to the spouts that they are for, wherever they are.
     pub fn settle(&self, entries: &[LedgerEntry]) {
         for run in entries.chunk_by(|a, b| a.group.spout == b.group.spout) {
-            match self.places.get().and_then(|places| places.get(run[0].group.spout as usize)) {
+            match self
+                .places
+                .get()
+                .and_then(|places| places.get(run[0].group.spout as usize))
+            {
                 Some(Place::Here(slot)) => slot.push_entries(run),
                 Some(Place::At(worker)) => {
                     if let Some(transport) = &self.transport {
@@ -181,7 +193,10 @@ impl Node {
             for shipped in output.shipped.drain(..) {
                 match &places[shipped.target as usize] {
                     Place::Here(slot) => {
-                        slot.inbox().push(Delivery { frame: shipped.frame, from: None });
+                        slot.inbox().push(Delivery {
+                            frame: shipped.frame,
+                            from: None,
+                        });
                         if let Some(before) = woken.replace(slot)
                             && !Arc::ptr_eq(before, slot)
                         {

@@ -65,7 +65,13 @@ pub struct Slot {
 
 impl Slot {
     /// A slot around a task.
-    pub fn new(node: Weak<Node>, task: u32, component: &str, own_thread: bool, core: Box<dyn TaskCore>) -> Arc<Self> {
+    pub fn new(
+        node: Weak<Node>,
+        task: u32,
+        component: &str,
+        own_thread: bool,
+        core: Box<dyn TaskCore>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             task,
             component: component.to_owned(),
@@ -110,13 +116,19 @@ impl Slot {
 
     /// Hands in entries for the task's ledger.
     pub fn push_entries(&self, entries: &[LedgerEntry]) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(entries);
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(entries);
         self.mail();
     }
 
     /// Hands in a command.
     pub fn command(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(command);
         self.mail();
     }
 
@@ -134,7 +146,10 @@ impl Slot {
 
     /// What the task published last.
     pub fn published(&self) -> Published {
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The timer woke the task.
@@ -151,7 +166,11 @@ impl Slot {
     pub fn run_on_own_thread(&self) {
         let _ = self.thread.set(std::thread::current());
         while !self.stopped.load(Ordering::SeqCst) {
-            if self.state.load(Ordering::SeqCst) == QUEUED { self.run() } else { std::thread::park() }
+            if self.state.load(Ordering::SeqCst) == QUEUED {
+                self.run()
+            } else {
+                std::thread::park()
+            }
         }
     }
 
@@ -186,13 +205,21 @@ impl Slot {
                 self.queue();
             }
             Ok(Ok(false)) => {
-                if self.state.compare_exchange(RUNNING, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                if self
+                    .state
+                    .compare_exchange(RUNNING, IDLE, Ordering::SeqCst, Ordering::SeqCst)
+                    .is_err()
+                {
                     self.state.store(QUEUED, Ordering::SeqCst);
                     self.queue();
                 }
             }
             Ok(Err(error)) => node.fail(Failure::new(self, error.to_string(), source_of(&error))),
-            Err(panic) => node.fail(Failure::new(self, format!("panicked: {}", text_of(&*panic)), None)),
+            Err(panic) => node.fail(Failure::new(
+                self,
+                format!("panicked: {}", text_of(&*panic)),
+                None,
+            )),
         }
     }
 
@@ -260,7 +287,9 @@ impl Slot {
 
     /// Whether a queue downstream is full; then this slot is woken when there is room.
     fn is_gated(&self) -> bool {
-        let Some(gates) = self.downstream.get() else { return false };
+        let Some(gates) = self.downstream.get() else {
+            return false;
+        };
         gates.iter().any(|gate| {
             gate.is_closed() && {
                 let waiter: Option<Arc<dyn Wake>> = self.this.upgrade().map(|this| this as Arc<dyn Wake>);
@@ -303,7 +332,10 @@ impl Wake for Slot {
                 RUNNING => AGAIN,
                 _ => return,
             };
-            match self.state.compare_exchange(state, next, Ordering::SeqCst, Ordering::SeqCst) {
+            match self
+                .state
+                .compare_exchange(state, next, Ordering::SeqCst, Ordering::SeqCst)
+            {
                 Ok(IDLE) => return self.queue(),
                 Ok(_) => return,
                 Err(now) => state = now,
@@ -318,5 +350,6 @@ fn source_of(error: &ComponentError) -> Option<String> {
 
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
 }

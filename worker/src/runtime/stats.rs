@@ -45,20 +45,25 @@ impl Latencies {
     /// Adds `count` latencies of `micros` microseconds.
     pub fn record(&mut self, micros: u64, count: u64) {
         let histogram = self.0.get_or_insert_with(|| {
-            Histogram::new_with_bounds(1, HOUR_MICROS, 2).expect("these bounds are within what the histogram takes")
+            Histogram::new_with_bounds(1, HOUR_MICROS, 2)
+                .expect("these bounds are within what the histogram takes")
         });
         histogram.saturating_record_n(micros.max(1), count);
     }
 
     /// The value that `share` (0 to 1) of all latencies do not exceed, in microseconds.
     pub fn quantile(&self, share: f64) -> Option<u64> {
-        self.0.as_ref().map(|histogram| histogram.value_at_quantile(share))
+        self.0
+            .as_ref()
+            .map(|histogram| histogram.value_at_quantile(share))
     }
 
     /// Pairs of latency and count.
     pub fn values(&self) -> Vec<(u64, u64)> {
         let histogram = self.0.iter().flat_map(Histogram::iter_recorded);
-        histogram.map(|value| (value.value_iterated_to(), value.count_at_value())).collect()
+        histogram
+            .map(|value| (value.value_iterated_to(), value.count_at_value()))
+            .collect()
     }
 
     /// Adds what another histogram holds.
@@ -71,6 +76,11 @@ impl Latencies {
 
 impl fmt::Debug for Latencies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Latencies(p50 {:?} us, p99 {:?} us)", self.quantile(0.5), self.quantile(0.99))
+        write!(
+            f,
+            "Latencies(p50 {:?} us, p99 {:?} us)",
+            self.quantile(0.5),
+            self.quantile(0.99)
+        )
     }
 }

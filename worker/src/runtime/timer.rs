@@ -38,12 +38,21 @@ impl Timer {
     /// # Errors
     /// If the system has no thread left.
     pub(super) fn start(clock: Clock) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { clock, state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            clock,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let thread = {
             let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name("timer".into()).spawn(move || shared.run())?
+            std::thread::Builder::new()
+                .name("timer".into())
+                .spawn(move || shared.run())?
         };
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Wakes `slot` at `at` microseconds.
@@ -63,7 +72,11 @@ impl Timer {
 
     /// Ends the thread.
     pub(super) fn stop(&self) {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stopped = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // The thread runs no code of components and does not panic.
@@ -81,11 +94,18 @@ impl Shared {
                 None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(Reverse((at, _))) if at > now => {
                     let wait = Duration::from_micros(at - now);
-                    state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+                    state = self
+                        .changed
+                        .wait_timeout(state, wait)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
                 }
                 Some(Reverse((_, task))) => {
                     state.due.pop();
-                    let slot = state.slots.get(task as usize).and_then(|slot| slot.as_ref()?.upgrade());
+                    let slot = state
+                        .slots
+                        .get(task as usize)
+                        .and_then(|slot| slot.as_ref()?.upgrade());
                     if let Some(slot) = slot {
                         slot.timer_fired();
                         slot.wake();

@@ -95,8 +95,12 @@ pub fn build(node: &Arc<Node>, plan: &ParsedPlan, settings: &Settings) -> Result
                 places.push(Place::At(worker));
                 continue;
             }
-            let core = make(plan, component, index as u32, task, settings)
-                .map_err(|source| BuildError::MakeComponent { component: component.name.clone(), source })?;
+            let core = make(plan, component, index as u32, task, settings).map_err(|source| {
+                BuildError::MakeComponent {
+                    component: component.name.clone(),
+                    source,
+                }
+            })?;
             let own_thread = registry::is_blocking(&component.kind, component.role);
             let slot = Slot::new(Arc::downgrade(node), task, &component.name, own_thread, core);
             if own_thread {
@@ -111,8 +115,14 @@ pub fn build(node: &Arc<Node>, plan: &ParsedPlan, settings: &Settings) -> Result
         let thread = std::thread::Builder::new()
             .name(format!("{}-{}", slot.component(), slot.task()))
             .spawn(move || running.run_on_own_thread())
-            .map_err(|source| BuildError::StartThread { component: slot.component().to_owned(), source })?;
-        node.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(thread);
+            .map_err(|source| BuildError::StartThread {
+                component: slot.component().to_owned(),
+                source,
+            })?;
+        node.threads
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(thread);
     }
     // A node is built once; a later build would find the places taken and change nothing.
     let _ = node.places.set(places);
@@ -135,9 +145,16 @@ fn make(
         tasks: component.replicas,
         inputs: graph
             .edges_into(component.id)
-            .map(|edge| InputFields { stream: edge.stream.0, fields: graph.stream(edge.stream).fields.clone() })
+            .map(|edge| InputFields {
+                stream: edge.stream.0,
+                fields: graph.stream(edge.stream).fields.clone(),
+            })
             .collect(),
-        outputs: component.streams.iter().map(|&stream| graph.stream(stream).fields.clone()).collect(),
+        outputs: component
+            .streams
+            .iter()
+            .map(|&stream| graph.stream(stream).fields.clone())
+            .collect(),
         base: settings.base.clone(),
         shared_stdout: settings.shared_stdout,
         json_stdout: settings.json_stdout,
@@ -145,7 +162,11 @@ fn make(
     let host = Host {
         output: output(plan, component, task),
         ledger: ledger(plan, task, settings.life),
-        position: settings.positions.iter().find(|known| known.0 == task).map(|known| known.1.clone()),
+        position: settings
+            .positions
+            .iter()
+            .find(|known| known.0 == task)
+            .map(|known| known.1.clone()),
     };
     match component.role {
         Role::Spout => registry::make_spout(&component.kind, &component.config, &context, host)?,
@@ -196,7 +217,11 @@ fn connect(node: &Arc<Node>, graph: &Graph, places: &[Place]) {
         let Place::Here(slot) = place else { continue };
         let component = graph.component(graph.component_of(waterspout_core::graph::TaskId(task as u32)));
         let mut gates: Vec<Arc<Gate>> = Vec::new();
-        for edge in component.streams.iter().flat_map(|&stream| graph.edges_from(stream)) {
+        for edge in component
+            .streams
+            .iter()
+            .flat_map(|&stream| graph.edges_from(stream))
+        {
             if graph.in_same_cycle(edge.from, edge.to) {
                 continue;
             }

@@ -43,22 +43,41 @@ impl Emit for Anchored<'_> {
 impl<B: Bolt> BoltTask<B> {
     /// A task around `bolt`.
     pub fn new(bolt: B, output: Output) -> Self {
-        Self { bolt, output, current: None, finishing: None, executed: 0 }
+        Self {
+            bolt,
+            output,
+            current: None,
+            finishing: None,
+            executed: 0,
+        }
     }
 
     /// Works through rows of the current frame. True if the frame is done.
     fn work(&mut self) -> Result<bool, ComponentError> {
-        let Some(current) = &mut self.current else { return Ok(true) };
+        let Some(current) = &mut self.current else {
+            return Ok(true);
+        };
         let frame = &current.frame;
         let stop_at = self.output.bytes + OUTPUT_BUDGET;
         let from = current.next_row;
         while current.next_row < frame.rows() {
             let row = current.next_row;
-            let anchor = frame.lineage.get(row).map(|&lineage| {
-                (frame.groups[usize::from(lineage >> 8)].group, lineage as u8)
-            });
-            let tuple = Tuple { stream: frame.stream, source: frame.source, row: frame.row(row) };
-            self.bolt.execute(tuple, &mut Anchored { output: &mut self.output, anchor })?;
+            let anchor = frame
+                .lineage
+                .get(row)
+                .map(|&lineage| (frame.groups[usize::from(lineage >> 8)].group, lineage as u8));
+            let tuple = Tuple {
+                stream: frame.stream,
+                source: frame.source,
+                row: frame.row(row),
+            };
+            self.bolt.execute(
+                tuple,
+                &mut Anchored {
+                    output: &mut self.output,
+                    anchor,
+                },
+            )?;
             current.next_row += 1;
             if self.output.bytes >= stop_at {
                 break;
@@ -75,7 +94,11 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
     }
 
     fn accept(&mut self, frame: Frame) {
-        self.current = Some(Current { frame, next_row: 0, first_entry: self.output.entries.len() });
+        self.current = Some(Current {
+            frame,
+            next_row: 0,
+            first_entry: self.output.entries.len(),
+        });
     }
 
     fn run(&mut self, now: u64) -> Result<Ran, ComponentError> {
@@ -131,7 +154,11 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
     }
 
     fn counts(&self) -> Counts {
-        Counts { executed: self.executed, emitted: self.output.emitted, ..Counts::default() }
+        Counts {
+            executed: self.executed,
+            emitted: self.output.emitted,
+            ..Counts::default()
+        }
     }
 
     fn take_latencies(&mut self) -> Vec<Latency> {

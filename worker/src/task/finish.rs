@@ -34,7 +34,9 @@ impl Emit for Rooted<'_> {
         self.output.write_row(stream, row)?;
         let message = self.finishing.next_message;
         self.finishing.next_message += 1;
-        self.finishing.kept.insert(message, (stream, self.output.last_row().to_vec()));
+        self.finishing
+            .kept
+            .insert(message, (stream, self.output.last_row().to_vec()));
         self.finishing.send(stream, message, self.output, self.now);
         Ok(())
     }
@@ -75,7 +77,11 @@ impl Finishing {
             } else if self.all_emitted {
                 break;
             } else {
-                let mut rooted = Rooted { finishing: self, output, now };
+                let mut rooted = Rooted {
+                    finishing: self,
+                    output,
+                    now,
+                };
                 self.all_emitted = bolt.finish(&mut rooted)? == Finished::Done;
             }
         }

@@ -13,8 +13,8 @@ pub use bolt::BoltTask;
 pub use output::{Output, OutputEdge, OutputStream, Shipped};
 pub use spout::SpoutTask;
 
-use waterspout_core::frame::Frame;
 use waterspout_core::finish::TaskState;
+use waterspout_core::frame::Frame;
 use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
 
 use crate::component::ComponentError;

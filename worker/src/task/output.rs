@@ -125,7 +125,10 @@ impl Output {
                                 touched: false,
                             });
                         }
-                        Edge { router: edge.router, first }
+                        Edge {
+                            router: edge.router,
+                            first,
+                        }
                     })
                     .collect(),
             })
@@ -192,7 +195,9 @@ impl Output {
             Some(declared) => format!(
                 "component '{component}' emitted {found} fields to its output stream {stream}, which declares {declared}"
             ),
-            None => format!("component '{component}' emitted to output stream {stream}, which it does not declare"),
+            None => format!(
+                "component '{component}' emitted to output stream {stream}, which it does not declare"
+            ),
         })
     }
 
@@ -212,7 +217,21 @@ impl Output {
     /// `registered` is called with the id of each frame that had no row of this root before.
     #[inline]
     pub fn send(&mut self, stream: usize, anchor: Option<(GroupId, u8)>, mut registered: impl FnMut(u64)) {
-        let Self { streams, open, touched, row, ids, shipped, entries, emitted, bytes, opened_at, now, registers, .. } = self;
+        let Self {
+            streams,
+            open,
+            touched,
+            row,
+            ids,
+            shipped,
+            entries,
+            emitted,
+            bytes,
+            opened_at,
+            now,
+            registers,
+            ..
+        } = self;
         *emitted += 1;
         for edge in &mut streams[stream].edges {
             let (from, to) = match edge.router.route(Row::new(row)) {
@@ -237,7 +256,10 @@ impl Output {
                     if *registers {
                         register(slot, entries);
                     }
-                    shipped.push(Shipped { target: slot.target, frame: slot.builder.ship(ids.next()) });
+                    shipped.push(Shipped {
+                        target: slot.target,
+                        frame: slot.builder.ship(ids.next()),
+                    });
                 } else if *registers && !slot.touched {
                     slot.touched = true;
                     touched.push(index);
@@ -277,7 +299,10 @@ impl Output {
                 if self.registers {
                     register(slot, &mut self.entries);
                 }
-                self.shipped.push(Shipped { target: slot.target, frame: slot.builder.ship(self.ids.next()) });
+                self.shipped.push(Shipped {
+                    target: slot.target,
+                    frame: slot.builder.ship(self.ids.next()),
+                });
             }
         }
     }
@@ -287,7 +312,11 @@ impl Output {
 fn register(slot: &mut OpenFrame, entries: &mut Vec<LedgerEntry>) {
     let id = slot.builder.id();
     slot.builder.take_unregistered(|group, roots| {
-        entries.push(LedgerEntry { group, roots, change: Change::Xor(id) });
+        entries.push(LedgerEntry {
+            group,
+            roots,
+            change: Change::Xor(id),
+        });
     });
 }
 
@@ -297,9 +326,21 @@ fn register(slot: &mut OpenFrame, entries: &mut Vec<LedgerEntry>) {
 /// come to zero in between: the frame registered first may have been acked already.
 fn ack(entries: &mut Vec<LedgerEntry>, first_entry: usize, group: GroupId, roots: RootBits, id: u64) {
     let behind = entries.len() - first_entry;
-    let last = entries.iter_mut().rev().take(behind.min(MERGE_REACH)).find(|entry| entry.group == group);
+    let last = entries
+        .iter_mut()
+        .rev()
+        .take(behind.min(MERGE_REACH))
+        .find(|entry| entry.group == group);
     match last {
-        Some(LedgerEntry { roots: known, change: Change::Xor(sum), .. }) if *known == roots => *sum ^= id,
-        _ => entries.push(LedgerEntry { group, roots, change: Change::Xor(id) }),
+        Some(LedgerEntry {
+            roots: known,
+            change: Change::Xor(sum),
+            ..
+        }) if *known == roots => *sum ^= id,
+        _ => entries.push(LedgerEntry {
+            group,
+            roots,
+            change: Change::Xor(id),
+        }),
     }
 }

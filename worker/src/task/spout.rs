@@ -119,12 +119,20 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
         let stop_at = self.output.bytes + OUTPUT_BUDGET;
         for _ in 0..POLLS {
             if self.ended || now < self.poll_at || !self.ledger.has_room() {
-                let poll_at = if self.ended || now >= self.poll_at { u64::MAX } else { self.poll_at };
+                let poll_at = if self.ended || now >= self.poll_at {
+                    u64::MAX
+                } else {
+                    self.poll_at
+                };
                 let next = self.ledger.next_expiry().unwrap_or(u64::MAX).min(poll_at);
                 return Ok(Ran::Idle((next != u64::MAX).then_some(next)));
             }
-            let mut roots =
-                Roots { output: &mut self.output, ledger: &mut self.ledger, outcome: &mut self.outcome, now };
+            let mut roots = Roots {
+                output: &mut self.output,
+                ledger: &mut self.ledger,
+                outcome: &mut self.outcome,
+                now,
+            };
             match self.spout.poll(&mut roots)? {
                 Polled::More => self.poll_at = 0,
                 Polled::Idle(again) => self.poll_at = now + again.as_micros().max(1) as u64,
@@ -157,7 +165,11 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
     fn finish(&mut self, _ledger: LedgerSettings) {}
 
     fn state(&self) -> TaskState {
-        if self.ended && self.ledger.pending() == 0 { TaskState::Drained } else { TaskState::Running }
+        if self.ended && self.ledger.pending() == 0 {
+            TaskState::Drained
+        } else {
+            TaskState::Running
+        }
     }
 
     fn output(&mut self) -> &mut Output {
@@ -165,7 +177,11 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
     }
 
     fn counts(&self) -> Counts {
-        Counts { emitted: self.output.emitted, pending: self.ledger.pending() as u64, ..self.counts }
+        Counts {
+            emitted: self.output.emitted,
+            pending: self.ledger.pending() as u64,
+            ..self.counts
+        }
     }
 
     fn take_latencies(&mut self) -> Vec<Latency> {

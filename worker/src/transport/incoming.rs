@@ -22,8 +22,8 @@ use waterspout_core::placement::WorkerIndex;
 use super::peer::Incarnation;
 use super::proto::workers_server::Workers;
 use super::proto::{
-    Credit, Credits, DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, Welcome, data_message,
-    data_reply, link_message, link_reply, numbered,
+    Credit, Credits, DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, Welcome,
+    data_message, data_reply, link_message, link_reply, numbered,
 };
 use super::{Inbound, Origin, PROTOCOL_VERSION, PeerId, TransportConfig};
 
@@ -62,12 +62,17 @@ impl Incoming {
 
     pub(super) fn consumed(&self, origin: Origin, task: u32, bytes: usize) {
         let connection = lock(&self.connections).get(&origin.worker).cloned();
-        let Some(connection) = connection.filter(|connection| connection.number == origin.connection) else { return };
+        let Some(connection) = connection.filter(|connection| connection.number == origin.connection) else {
+            return;
+        };
         let due = {
             let mut credits = lock(&connection.credits);
             let credit = credits.entry(task).or_default();
             credit.consumed(bytes as u64);
-            credit.is_due(self.config.window_frames as u64 / 4, self.config.window_bytes as u64 / 4)
+            credit.is_due(
+                self.config.window_frames as u64 / 4,
+                self.config.window_bytes as u64 / 4,
+            )
         };
         if due {
             connection.due.notify_one();
@@ -89,7 +94,10 @@ impl Incoming {
             return refuse(format!("this is a worker of topology '{mine}', not of '{other}'"));
         }
         if hello.to != self.config.me.index.0 {
-            return refuse(format!("this is worker {}, not worker {}", self.config.me.index.0, hello.to));
+            return refuse(format!(
+                "this is worker {}, not worker {}",
+                self.config.me.index.0, hello.to
+            ));
         }
         match &hello.from {
             Some(from) => Ok(from.into()),
@@ -98,7 +106,10 @@ impl Incoming {
     }
 
     fn welcome(&self, last_received: u64) -> Welcome {
-        Welcome { me: Some(self.config.me.into()), last_received }
+        Welcome {
+            me: Some(self.config.me.into()),
+            last_received,
+        }
     }
 
     fn open(&self, from: PeerId) -> Arc<Connection> {
@@ -113,15 +124,22 @@ impl Incoming {
 
     /// Checks a batch of frames and hands them in.
     fn take_frames(&self, from: PeerId, connection: &Connection, batch: &Frames) -> Result<(), Status> {
-        self.inbound.admits(from, batch.epoch).map_err(Status::failed_precondition)?;
+        self.inbound
+            .admits(from, batch.epoch)
+            .map_err(Status::failed_precondition)?;
         let mut rest: &[u8] = &batch.frames;
         while !rest.is_empty() {
             let (target, frame) = wire::decode(&mut rest, |stream| self.inbound.fields(stream))
                 .map_err(|fault| Status::invalid_argument(format!("a frame is wrong: {fault}")))?;
             if !self.inbound.is_here(target) {
-                return Err(Status::invalid_argument(format!("task {target} does not run on this worker")));
+                return Err(Status::invalid_argument(format!(
+                    "task {target} does not run on this worker"
+                )));
             }
-            let origin = Origin { worker: from.index, connection: connection.number };
+            let origin = Origin {
+                worker: from.index,
+                connection: connection.number,
+            };
             self.inbound.frame(origin, target, frame);
         }
         Ok(())
@@ -136,7 +154,9 @@ impl Incoming {
             Verdict::Duplicate => return Ok(link.last_received()),
             Verdict::Gap { expected } => {
                 let number = message.number;
-                return Err(Status::data_loss(format!("ledger message {number} came in place of {expected}")));
+                return Err(Status::data_loss(format!(
+                    "ledger message {number} came in place of {expected}"
+                )));
             }
             Verdict::Stale => return Err(Status::failed_precondition("a later life of the caller was seen")),
         }
@@ -144,8 +164,9 @@ impl Incoming {
         // Handed in under the lock: the order of two connections of one worker is the order of their numbers.
         match message.payload {
             Some(numbered::Payload::Entries(bytes)) => {
-                let entries = wire::decode_entries(&bytes)
-                    .map_err(|fault| Status::invalid_argument(format!("ledger entries are wrong: {fault}")))?;
+                let entries = wire::decode_entries(&bytes).map_err(|fault| {
+                    Status::invalid_argument(format!("ledger entries are wrong: {fault}"))
+                })?;
                 self.inbound.entries(entries);
             }
             Some(numbered::Payload::Lost(about)) => self.inbound.lost((&about).into()),
@@ -157,7 +178,8 @@ impl Incoming {
     fn last_received(&self, from: PeerId) -> Result<u64, Status> {
         let mut links = lock(&self.links);
         let link = links.entry(from.index).or_default();
-        link.resume(from.incarnation).ok_or_else(|| Status::failed_precondition("a later life of the caller was seen"))
+        link.resume(from.incarnation)
+            .ok_or_else(|| Status::failed_precondition("a later life of the caller was seen"))
     }
 }
 
@@ -181,10 +203,18 @@ impl Workers for Service {
     type DataStream = Replies<DataReply>;
     type LinkStream = Replies<LinkReply>;
 
-    async fn data(&self, request: Request<Streaming<DataMessage>>) -> Result<Response<Self::DataStream>, Status> {
+    async fn data(
+        &self,
+        request: Request<Streaming<DataMessage>>,
+    ) -> Result<Response<Self::DataStream>, Status> {
         let mut messages = request.into_inner();
-        let Some(DataMessage { kind: Some(data_message::Kind::Hello(hello)) }) = messages.message().await? else {
-            return Err(Status::failed_precondition("the data stream does not begin with a hello"));
+        let Some(DataMessage {
+            kind: Some(data_message::Kind::Hello(hello)),
+        }) = messages.message().await?
+        else {
+            return Err(Status::failed_precondition(
+                "the data stream does not begin with a hello",
+            ));
         };
         let incoming = Arc::clone(&self.incoming);
         let from = incoming.check(&hello)?;
@@ -197,12 +227,16 @@ impl Workers for Service {
             let read = async {
                 loop {
                     match messages.message().await {
-                        Ok(Some(DataMessage { kind: Some(data_message::Kind::Frames(batch)) })) => {
+                        Ok(Some(DataMessage {
+                            kind: Some(data_message::Kind::Frames(batch)),
+                        })) => {
                             if let Err(status) = incoming.take_frames(from, &connection, &batch) {
                                 return Some(status);
                             }
                         }
-                        Ok(Some(_)) => return Some(Status::invalid_argument("a message on the data stream is none")),
+                        Ok(Some(_)) => {
+                            return Some(Status::invalid_argument("a message on the data stream is none"));
+                        }
                         Ok(None) | Err(_) => return None,
                     }
                 }
@@ -213,13 +247,17 @@ impl Workers for Service {
                     let credits: Vec<Credit> = lock(&connection.credits)
                         .iter_mut()
                         .filter_map(|(&task, credit)| {
-                            credit.report().map(|(frames, bytes)| Credit { task, frames, bytes })
+                            credit
+                                .report()
+                                .map(|(frames, bytes)| Credit { task, frames, bytes })
                         })
                         .collect();
                     if credits.is_empty() {
                         continue;
                     }
-                    let reply = DataReply { kind: Some(data_reply::Kind::Credits(Credits { credits })) };
+                    let reply = DataReply {
+                        kind: Some(data_reply::Kind::Credits(Credits { credits })),
+                    };
                     if replies.send(Ok(reply)).await.is_err() {
                         return None;
                     }
@@ -232,13 +270,23 @@ impl Workers for Service {
                 let _ = replies.send(Err(status)).await;
             }
         };
-        Ok(Response::new(Box::pin(first.chain(with_work(ReceiverStream::new(stream), work)))))
+        Ok(Response::new(Box::pin(
+            first.chain(with_work(ReceiverStream::new(stream), work)),
+        )))
     }
 
-    async fn link(&self, request: Request<Streaming<LinkMessage>>) -> Result<Response<Self::LinkStream>, Status> {
+    async fn link(
+        &self,
+        request: Request<Streaming<LinkMessage>>,
+    ) -> Result<Response<Self::LinkStream>, Status> {
         let mut messages = request.into_inner();
-        let Some(LinkMessage { kind: Some(link_message::Kind::Hello(hello)) }) = messages.message().await? else {
-            return Err(Status::failed_precondition("the link does not begin with a hello"));
+        let Some(LinkMessage {
+            kind: Some(link_message::Kind::Hello(hello)),
+        }) = messages.message().await?
+        else {
+            return Err(Status::failed_precondition(
+                "the link does not begin with a hello",
+            ));
         };
         let incoming = Arc::clone(&self.incoming);
         let from = incoming.check(&hello)?;
@@ -251,7 +299,9 @@ impl Workers for Service {
             let mut received = last_received;
             loop {
                 let reply = match messages.message().await {
-                    Ok(Some(LinkMessage { kind: Some(link_message::Kind::Numbered(message)) })) => {
+                    Ok(Some(LinkMessage {
+                        kind: Some(link_message::Kind::Numbered(message)),
+                    })) => {
                         match incoming.take_numbered(from, message) {
                             Ok(last) => received = last,
                             Err(status) => break Some(status),
@@ -262,17 +312,23 @@ impl Workers for Service {
                         confirmed = received;
                         link_reply::Kind::Received(received)
                     }
-                    Ok(Some(LinkMessage { kind: Some(link_message::Kind::Ping(number)) })) => {
+                    Ok(Some(LinkMessage {
+                        kind: Some(link_message::Kind::Ping(number)),
+                    })) => {
                         if received > confirmed {
                             confirmed = received;
-                            let reply = LinkReply { kind: Some(link_reply::Kind::Received(received)) };
+                            let reply = LinkReply {
+                                kind: Some(link_reply::Kind::Received(received)),
+                            };
                             if replies.send(Ok(reply)).await.is_err() {
                                 break None;
                             }
                         }
                         link_reply::Kind::Pong(number)
                     }
-                    Ok(Some(LinkMessage { kind: Some(link_message::Kind::Control(message)) })) => {
+                    Ok(Some(LinkMessage {
+                        kind: Some(link_message::Kind::Control(message)),
+                    })) => {
                         incoming.inbound.control(from, message.into());
                         continue;
                     }
@@ -290,7 +346,9 @@ impl Workers for Service {
                 let _ = replies.try_send(Err(status));
             });
         };
-        Ok(Response::new(Box::pin(first.chain(with_work(ReceiverStream::new(stream), work)))))
+        Ok(Response::new(Box::pin(
+            first.chain(with_work(ReceiverStream::new(stream), work)),
+        )))
     }
 }
 
@@ -301,7 +359,10 @@ struct Worked<S> {
 }
 
 fn with_work<S>(stream: S, work: impl Future<Output = ()> + Send + 'static) -> Worked<S> {
-    Worked { stream, work: Some(Box::pin(work)) }
+    Worked {
+        stream,
+        work: Some(Box::pin(work)),
+    }
 }
 
 impl<S: Stream + Unpin> Stream for Worked<S> {

@@ -161,7 +161,10 @@ impl Transport {
     ///
     /// # Errors
     /// If the address or the worker's identity cannot be used.
-    pub async fn start(config: TransportConfig, inbound: Arc<dyn Inbound>) -> Result<Arc<Self>, TransportError> {
+    pub async fn start(
+        config: TransportConfig,
+        inbound: Arc<dyn Inbound>,
+    ) -> Result<Arc<Self>, TransportError> {
         let address = config.listen;
         let failed = |source| TransportError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -176,7 +179,9 @@ impl Transport {
         let mut client_tls = None;
         if let Some(files) = &config.tls {
             let (server_tls, client) = files.read()?;
-            server = server.tls_config(server_tls).map_err(TransportError::UseTlsFiles)?;
+            server = server
+                .tls_config(server_tls)
+                .map_err(TransportError::UseTlsFiles)?;
             client_tls = Some(client);
         }
         let incoming = Arc::new(Incoming::new(config.clone(), Arc::clone(&inbound)));
@@ -196,18 +201,29 @@ impl Transport {
 
     /// Lets peers in. Until then they wait.
     pub fn serve(&self) {
-        let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((mut server, listener)) = listening else { return };
+        let listening = self
+            .listening
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some((mut server, listener)) = listening else {
+            return;
+        };
         let service = proto::workers_server::WorkersServer::new(Service::new(Arc::clone(&self.incoming)))
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
-        let serving = server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
+        let serving = server
+            .add_service(service)
+            .serve_with_incoming(TcpListenerStream::new(listener));
         let serve = async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the transport stopped serving");
             }
         };
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn_on(serve, &self.runtime);
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .spawn_on(serve, &self.runtime);
     }
 
     /// Where this worker listens.
@@ -227,7 +243,8 @@ impl Transport {
 
     /// Queues a frame for a task of a peer.
     pub fn send_frame(&self, to: WorkerIndex, target: u32, frame: Frame) {
-        self.outgoing(to).send_frame(self.epoch.load(Ordering::Relaxed), target, frame);
+        self.outgoing(to)
+            .send_frame(self.epoch.load(Ordering::Relaxed), target, frame);
     }
 
     /// What tells those who send to a task of a peer that too much is in flight to it.
@@ -281,11 +298,21 @@ impl Transport {
     }
 
     fn all(&self) -> Vec<Arc<Outgoing>> {
-        self.outgoing.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.outgoing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     fn outgoing(&self, index: WorkerIndex) -> Arc<Outgoing> {
-        if let Some(known) = self.outgoing.read().unwrap_or_else(PoisonError::into_inner).get(&index) {
+        if let Some(known) = self
+            .outgoing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&index)
+        {
             return Arc::clone(known);
         }
         let mut all = self.outgoing.write().unwrap_or_else(PoisonError::into_inner);

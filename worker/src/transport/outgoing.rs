@@ -23,8 +23,8 @@ use waterspout_core::placement::WorkerIndex;
 
 use super::proto::workers_client::WorkersClient;
 use super::proto::{
-    DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, data_message, data_reply, link_message,
-    link_reply, numbered,
+    DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, data_message, data_reply,
+    link_message, link_reply, numbered,
 };
 use super::{Inbound, MAX_MESSAGE, PROTOCOL_VERSION, PeerId, PeerStatus, TransportConfig};
 use crate::gate::Gate;
@@ -188,7 +188,11 @@ impl Outgoing {
                 continue;
             };
             let lived = self.connect(address, tls.clone(), &inbound).await;
-            pause = if lived { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            pause = if lived {
+                FIRST_PAUSE
+            } else {
+                (pause * 2).min(LONGEST_PAUSE)
+            };
             let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
             // A new address is tried at once.
             let _ = tokio::time::timeout(jittered, addresses.changed()).await;
@@ -196,7 +200,12 @@ impl Outgoing {
     }
 
     /// One life of the two connections. True if they came up.
-    async fn connect(&self, address: SocketAddr, tls: Option<ClientTlsConfig>, inbound: &Arc<dyn Inbound>) -> bool {
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        tls: Option<ClientTlsConfig>,
+        inbound: &Arc<dyn Inbound>,
+    ) -> bool {
         let opened = tokio::time::timeout(self.config.lost_after, self.open(address, tls)).await;
         let (peer, link, data) = match opened {
             Ok(Ok(opened)) => opened,
@@ -237,7 +246,11 @@ impl Outgoing {
         }
     }
 
-    async fn open(&self, address: SocketAddr, tls: Option<ClientTlsConfig>) -> Result<(PeerId, Link, Data), String> {
+    async fn open(
+        &self,
+        address: SocketAddr,
+        tls: Option<ClientTlsConfig>,
+    ) -> Result<(PeerId, Link, Data), String> {
         let hello = Hello {
             version: PROTOCOL_VERSION,
             topology: self.config.topology.clone(),
@@ -246,28 +259,43 @@ impl Outgoing {
         };
         let mut link_client = client(address, tls.clone()).await?;
         let (out, messages) = mpsc::channel(16);
-        let first = LinkMessage { kind: Some(link_message::Kind::Hello(hello.clone())) };
+        let first = LinkMessage {
+            kind: Some(link_message::Kind::Hello(hello.clone())),
+        };
         out.send(first).await.map_err(|error| error.to_string())?;
-        let replies = link_client.link(ReceiverStream::new(messages)).await.map_err(|status| refused(&status))?;
+        let replies = link_client
+            .link(ReceiverStream::new(messages))
+            .await
+            .map_err(|status| refused(&status))?;
         let mut replies = replies.into_inner();
         let (peer, last_received) = match replies.message().await.map_err(|status| refused(&status))? {
-            Some(LinkReply { kind: Some(link_reply::Kind::Welcome(welcome)) }) => {
-                (welcome.me.as_ref().map(PeerId::from), welcome.last_received)
-            }
+            Some(LinkReply {
+                kind: Some(link_reply::Kind::Welcome(welcome)),
+            }) => (welcome.me.as_ref().map(PeerId::from), welcome.last_received),
             _ => (None, 0),
         };
         let peer = peer.ok_or("the answer to the hello of the link is none")?;
-        let link = Link { out, replies, last_received };
+        let link = Link {
+            out,
+            replies,
+            last_received,
+        };
 
         let mut data_client = client(address, tls).await?;
         let (out, messages) = mpsc::channel(2);
-        let first = DataMessage { kind: Some(data_message::Kind::Hello(hello)) };
+        let first = DataMessage {
+            kind: Some(data_message::Kind::Hello(hello)),
+        };
         out.send(first).await.map_err(|error| error.to_string())?;
-        let replies = data_client.data(ReceiverStream::new(messages)).await.map_err(|status| refused(&status))?;
+        let replies = data_client
+            .data(ReceiverStream::new(messages))
+            .await
+            .map_err(|status| refused(&status))?;
         let mut replies = replies.into_inner();
         match replies.message().await.map_err(|status| refused(&status))? {
-            Some(DataReply { kind: Some(data_reply::Kind::Welcome(welcome)) })
-                if welcome.me.as_ref().map(PeerId::from) == Some(peer) => {}
+            Some(DataReply {
+                kind: Some(data_reply::Kind::Welcome(welcome)),
+            }) if welcome.me.as_ref().map(PeerId::from) == Some(peer) => {}
             _ => return Err("the answers to the two hellos are not of one worker".to_owned()),
         }
         Ok((peer, link, Data { out, replies }))
@@ -294,7 +322,9 @@ impl Outgoing {
         let receive = async {
             loop {
                 match replies.message().await {
-                    Ok(Some(DataReply { kind: Some(data_reply::Kind::Credits(credits)) })) => {
+                    Ok(Some(DataReply {
+                        kind: Some(data_reply::Kind::Credits(credits)),
+                    })) => {
                         let mut state = self.state();
                         for credit in credits.credits {
                             let towards = state.towards(credit.task, &self.config);
@@ -330,8 +360,13 @@ impl Outgoing {
             state.frames.pop_front();
             state.towards(target, &self.config).credit.sent(weight as u64);
         }
-        let frames = Frames { epoch, frames: batch.into() };
-        Some(DataMessage { kind: Some(data_message::Kind::Frames(frames)) })
+        let frames = Frames {
+            epoch,
+            frames: batch.into(),
+        };
+        Some(DataMessage {
+            kind: Some(data_message::Kind::Frames(frames)),
+        })
     }
 
     /// Sends ledger messages, control messages and pings until the stream breaks or is silent.
@@ -346,9 +381,14 @@ impl Outgoing {
                     break;
                 }
                 // A full channel means that the peer does not read; then it does not answer either.
-                let _ = out.try_send(LinkMessage { kind: Some(link_message::Kind::Ping(number)) });
+                let _ = out.try_send(LinkMessage {
+                    kind: Some(link_message::Kind::Ping(number)),
+                });
             }
-            format!("it did not answer for {:.1} s", self.config.lost_after.as_secs_f64())
+            format!(
+                "it did not answer for {:.1} s",
+                self.config.lost_after.as_secs_f64()
+            )
         };
         let send = async {
             loop {
@@ -388,7 +428,9 @@ impl Outgoing {
     fn next_link_message(&self) -> Option<LinkMessage> {
         let mut state = self.state();
         if let Some(message) = state.control.pop_front() {
-            return Some(LinkMessage { kind: Some(link_message::Kind::Control(message.into())) });
+            return Some(LinkMessage {
+                kind: Some(link_message::Kind::Control(message.into())),
+            });
         }
         state.close_entries();
         let (number, payload) = state.link.next_to_send()?;
@@ -396,8 +438,13 @@ impl Outgoing {
             Payload::Entries(entries) => numbered::Payload::Entries(entries.clone()),
             Payload::Lost(about) => numbered::Payload::Lost((*about).into()),
         };
-        let numbered = Numbered { number, payload: Some(payload) };
-        Some(LinkMessage { kind: Some(link_message::Kind::Numbered(numbered)) })
+        let numbered = Numbered {
+            number,
+            payload: Some(payload),
+        };
+        Some(LinkMessage {
+            kind: Some(link_message::Kind::Numbered(numbered)),
+        })
     }
 }
 
@@ -454,7 +501,8 @@ struct Data {
 
 async fn client(address: SocketAddr, tls: Option<ClientTlsConfig>) -> Result<WorkersClient<Channel>, String> {
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|error| error.to_string())?;
+    let endpoint =
+        Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|error| error.to_string())?;
     let mut endpoint = endpoint
         .initial_stream_window_size(8 << 20)
         .initial_connection_window_size(32 << 20)
@@ -463,8 +511,13 @@ async fn client(address: SocketAddr, tls: Option<ClientTlsConfig>) -> Result<Wor
     if let Some(tls) = tls {
         endpoint = endpoint.tls_config(tls).map_err(|error| error.to_string())?;
     }
-    let channel = endpoint.connect().await.map_err(|error| crate::worker::chain(&error))?;
-    Ok(WorkersClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| crate::worker::chain(&error))?;
+    Ok(WorkersClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE))
 }
 
 fn refused(status: &tonic::Status) -> String {

@@ -33,7 +33,11 @@ impl fmt::Display for PeerId {
 
 impl From<PeerId> for proto::Peer {
     fn from(peer: PeerId) -> Self {
-        Self { index: peer.index.0, uid: peer.incarnation.uid, start: peer.incarnation.start }
+        Self {
+            index: peer.index.0,
+            uid: peer.incarnation.uid,
+            start: peer.incarnation.start,
+        }
     }
 }
 
@@ -41,7 +45,10 @@ impl From<&proto::Peer> for PeerId {
     fn from(peer: &proto::Peer) -> Self {
         Self {
             index: WorkerIndex(peer.index),
-            incarnation: Incarnation { uid: peer.uid, start: peer.start },
+            incarnation: Incarnation {
+                uid: peer.uid,
+                start: peer.start,
+            },
         }
     }
 }

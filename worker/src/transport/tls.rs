@@ -23,12 +23,20 @@ pub struct TlsFiles {
 impl TlsFiles {
     pub(super) fn read(&self) -> Result<(ServerTlsConfig, ClientTlsConfig), TransportError> {
         let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|source| TransportError::ReadTlsFile { path: path.clone(), source })
+            std::fs::read(path).map_err(|source| TransportError::ReadTlsFile {
+                path: path.clone(),
+                source,
+            })
         };
         let identity = Identity::from_pem(read(&self.cert)?, read(&self.key)?);
         let ca = Certificate::from_pem(read(&self.ca)?);
-        let server = ServerTlsConfig::new().identity(identity.clone()).client_ca_root(ca.clone());
-        let client = ClientTlsConfig::new().identity(identity).ca_certificate(ca).domain_name(TLS_NAME);
+        let server = ServerTlsConfig::new()
+            .identity(identity.clone())
+            .client_ca_root(ca.clone());
+        let client = ClientTlsConfig::new()
+            .identity(identity)
+            .ca_certificate(ca)
+            .domain_name(TLS_NAME);
         Ok((server, client))
     }
 }

@@ -35,7 +35,15 @@ pub(super) struct Receiver {
 impl Receiver {
     pub(super) fn new(plan: Arc<ParsedPlan>) -> (Arc<Self>, mpsc::UnboundedReceiver<News>) {
         let (news, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { plan, node: OnceLock::new(), lives: Mutex::default(), news }), receiver)
+        (
+            Arc::new(Self {
+                plan,
+                node: OnceLock::new(),
+                lives: Mutex::default(),
+                news,
+            }),
+            receiver,
+        )
     }
 
     /// From now on tuples go to the tasks of `node`.
@@ -53,7 +61,13 @@ impl Receiver {
 impl Inbound for Receiver {
     fn frame(&self, origin: Origin, target: u32, frame: Frame) {
         if let Some(node) = self.node.get() {
-            node.receive(target, Delivery { frame, from: Some(origin) });
+            node.receive(
+                target,
+                Delivery {
+                    frame,
+                    from: Some(origin),
+                },
+            );
         }
     }
 
@@ -88,7 +102,9 @@ impl Inbound for Receiver {
     fn admits(&self, peer: PeerId, epoch: u64) -> Result<(), String> {
         let here = self.plan.plan().epoch;
         if epoch != here {
-            return Err(format!("frames of epoch {epoch} came, and epoch {here} runs here"));
+            return Err(format!(
+                "frames of epoch {epoch} came, and epoch {here} runs here"
+            ));
         }
         let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = lives.entry(peer.index).or_insert(peer.incarnation);

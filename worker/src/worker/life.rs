@@ -121,7 +121,12 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
 
     fn members(&self) -> impl Iterator<Item = WorkerIndex> {
         let me = self.me.index;
-        self.plan.plan().members.iter().map(|member| member.index).filter(move |&index| index != me)
+        self.plan
+            .plan()
+            .members
+            .iter()
+            .map(|member| member.index)
+            .filter(move |&index| index != me)
     }
 
     fn is_coordinator(&self) -> bool {
@@ -178,13 +183,18 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             News::Control(from, Control::Leaving { pending }) => {
                 self.leaving_peers.insert(from.index, pending);
             }
-            News::Control(from, message) => tracing::warn!(%from, ?message, "only the coordinator may say this"),
+            News::Control(from, message) => {
+                tracing::warn!(%from, ?message, "only the coordinator may say this")
+            }
         }
     }
 
     fn tasks_at(&self, worker: WorkerIndex) -> Vec<u32> {
         let placed = self.plan.placement().iter().enumerate();
-        placed.filter(|(_, at)| **at == worker).map(|(task, _)| task as u32).collect()
+        placed
+            .filter(|(_, at)| **at == worker)
+            .map(|(task, _)| task as u32)
+            .collect()
     }
 
     /// Lets shuffle go round tasks whose worker is away.
@@ -198,7 +208,8 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     /// What is done every tick.
     fn look_after(&mut self) -> Result<(), WorkerError> {
         self.find_peers();
-        if !self.started && self.leaving.is_none() && self.members().all(|index| self.up.contains_key(&index)) {
+        if !self.started && self.leaving.is_none() && self.members().all(|index| self.up.contains_key(&index))
+        {
             self.started = true;
             self.node.command(&Command::SetActive(self.plan.plan().active));
         }
@@ -214,13 +225,17 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             }
         }
         if self.leaving.is_some() {
-            self.send_to_all(&Control::Leaving { pending: self.pending() });
+            self.send_to_all(&Control::Leaving {
+                pending: self.pending(),
+            });
         }
         Ok(())
     }
 
     fn find_peers(&self) {
-        let (Some(peers), Some(transport)) = (&self.peers, &self.transport) else { return };
+        let (Some(peers), Some(transport)) = (&self.peers, &self.transport) else {
+            return;
+        };
         for index in self.members() {
             // A file that cannot be read now can be at the next tick.
             if let Ok(Some(announcement)) = peers.find(index) {
@@ -231,14 +246,23 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
 
     /// Saves positions, then takes over the states: a spout counts as drained only once its position is saved.
     fn look_after_tasks(&mut self) -> Result<(), WorkerError> {
-        let seen: Vec<(u32, Published)> = self.node.slots().map(|slot| (slot.task(), slot.published())).collect();
-        let news = seen.iter().any(|(task, published)| published.state != self.states[*task as usize]);
+        let seen: Vec<(u32, Published)> = self
+            .node
+            .slots()
+            .map(|slot| (slot.task(), slot.published()))
+            .collect();
+        let news = seen
+            .iter()
+            .any(|(task, published)| published.state != self.states[*task as usize]);
         if !news && self.saved.elapsed() < SAVE_EVERY {
             return Ok(());
         }
         self.saved = Instant::now();
         self.positions.save(&seen, &self.volume)?;
-        let report: Vec<_> = seen.iter().map(|(task, published)| (*task, published.state)).collect();
+        let report: Vec<_> = seen
+            .iter()
+            .map(|(task, published)| (*task, published.state))
+            .collect();
         for &(task, state) in &report {
             self.states[task as usize] = state;
         }
@@ -250,11 +274,18 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     }
 
     fn finish(&self, components: &[ComponentId]) {
-        for task in components.iter().flat_map(|&component| self.plan.graph().tasks_of(component)) {
+        for task in components
+            .iter()
+            .flat_map(|&component| self.plan.graph().tasks_of(component))
+        {
             if let Some(slot) = self.node.slot(task)
                 && slot.published().state == TaskState::Running
             {
-                slot.command(Command::Finish(runtime::ledger(&self.plan, task, self.me.incarnation.start as u32)));
+                slot.command(Command::Finish(runtime::ledger(
+                    &self.plan,
+                    task,
+                    self.me.incarnation.start as u32,
+                )));
             }
         }
     }
@@ -263,11 +294,17 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         tracing::info!("told to end: spouts pause, and what is in flight is worked off");
         self.node.command(&Command::SetActive(false));
         let drain = Duration::from_millis(self.plan.delivery().drain_timeout_ms);
-        self.leaving = Some(Leaving { by: Instant::now() + drain, drained: None });
+        self.leaving = Some(Leaving {
+            by: Instant::now() + drain,
+            drained: None,
+        });
     }
 
     fn pending(&self) -> u64 {
-        self.node.slots().map(|slot| slot.published().counts.pending).sum()
+        self.node
+            .slots()
+            .map(|slot| slot.published().counts.pending)
+            .sum()
     }
 
     /// Whether this is the end, and how.
@@ -279,7 +316,10 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             return Some(Ended::Complete);
         }
         let pending = self.pending();
-        let others_drained = self.up.keys().all(|index| self.leaving_peers.get(index) == Some(&0));
+        let others_drained = self
+            .up
+            .keys()
+            .all(|index| self.leaving_peers.get(index) == Some(&0));
         let leaving = self.leaving.as_mut()?;
         if pending == 0 {
             let since = *leaving.drained.get_or_insert_with(Instant::now);
@@ -287,7 +327,11 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
                 return Some(Ended::Drained);
             }
         }
-        (Instant::now() >= leaving.by).then_some(if pending == 0 { Ended::Drained } else { Ended::InFlight(pending) })
+        (Instant::now() >= leaving.by).then_some(if pending == 0 {
+            Ended::Drained
+        } else {
+            Ended::InFlight(pending)
+        })
     }
 
     fn publish(&mut self) -> Result<(), WorkerError> {
@@ -297,7 +341,11 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             (None, false) => "Connecting",
         };
         let epoch = self.plan.plan().epoch;
-        self.status.set_progress(Progress { epoch, phase: phase.to_owned(), complete: self.complete });
+        self.status.set_progress(Progress {
+            epoch,
+            phase: phase.to_owned(),
+            complete: self.complete,
+        });
         let status = self.status.status();
         (self.watch)(&status);
         self.volume.write(STATUS, &status)?;

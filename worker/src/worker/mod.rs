@@ -147,7 +147,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// Runs a worker on a tokio runtime of its own until it ends or is told to by SIGTERM or SIGINT.
 pub fn block_on(config: WorkerConfig) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the runtime");
@@ -165,7 +169,11 @@ pub fn block_on(config: WorkerConfig) -> ExitCode {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", chain(&error));
-            if error.is_final() { ExitCode::from(EXIT_UNUSABLE) } else { ExitCode::FAILURE }
+            if error.is_final() {
+                ExitCode::from(EXIT_UNUSABLE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -199,13 +207,26 @@ pub async fn run(
     let volume = Volume::open(&config.volume)?;
     let starts = volume.read::<u64>(STARTS)?.unwrap_or(0) + 1;
     volume.write(STARTS, &starts)?;
-    let me = PeerId { index: config.index, incarnation: Incarnation { uid: 0, start: starts } };
+    let me = PeerId {
+        index: config.index,
+        incarnation: Incarnation {
+            uid: 0,
+            start: starts,
+        },
+    };
     let (receiver, news) = Receiver::new(Arc::clone(&plan));
     let transport = start_transport(&config, &plan, me, &receiver).await?;
-    let status = Arc::new(StatusSource::new(plan.topology(), config.index.0, starts, transport.clone()));
+    let status = Arc::new(StatusSource::new(
+        plan.topology(),
+        config.index.0,
+        starts,
+        transport.clone(),
+    ));
     let mut services = JoinSet::new();
     let http = serve_http(&config, &status, &mut services).await?;
-    let threads = config.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
+    let threads = config
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
     let node = Node::start(threads, transport.clone()).map_err(WorkerError::StartThreads)?;
     let positions = Positions::read(&volume)?;
     let settings = Settings {
@@ -232,8 +253,23 @@ pub async fn run(
         })?;
         peers = Some(directory);
     }
-    tracing::info!(worker = config.index.0, starts, topology = plan.topology(), "worker is up");
-    let mut life = Life::new(me, plan, Arc::clone(&node), transport.clone(), peers, volume, status, positions, watch);
+    tracing::info!(
+        worker = config.index.0,
+        starts,
+        topology = plan.topology(),
+        "worker is up"
+    );
+    let mut life = Life::new(
+        me,
+        plan,
+        Arc::clone(&node),
+        transport.clone(),
+        peers,
+        volume,
+        status,
+        positions,
+        watch,
+    );
     let ended = life.run(shutdown, news).await;
     if let Some(transport) = transport {
         transport.shutdown(Duration::from_secs(1)).await;
@@ -269,8 +305,15 @@ fn read_plan(config: &WorkerConfig) -> Result<ParsedPlan, WorkerError> {
     if members.iter().any(|member| member.index == config.index) {
         return Ok(plan);
     }
-    let members = members.iter().map(|member| member.index.0.to_string()).collect::<Vec<_>>().join(", ");
-    Err(WorkerError::NotAMember { index: config.index, members })
+    let members = members
+        .iter()
+        .map(|member| member.index.0.to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
+    Err(WorkerError::NotAMember {
+        index: config.index,
+        members,
+    })
 }
 
 async fn serve_http(

@@ -13,7 +13,9 @@ pub(super) struct Positions {
 
 impl Positions {
     pub(super) fn read(volume: &Volume) -> Result<Self, VolumeError> {
-        Ok(Self { by_task: volume.read(FILE)?.unwrap_or_default() })
+        Ok(Self {
+            by_task: volume.read(FILE)?.unwrap_or_default(),
+        })
     }
 
     pub(super) fn all(&self) -> &[(u32, serde_json::Value)] {
@@ -24,7 +26,9 @@ impl Positions {
     pub(super) fn save(&mut self, seen: &[(u32, Published)], volume: &Volume) -> Result<(), VolumeError> {
         let mut changed = false;
         for (task, published) in seen {
-            let Some(position) = &published.position else { continue };
+            let Some(position) = &published.position else {
+                continue;
+            };
             match self.by_task.iter_mut().find(|known| known.0 == *task) {
                 Some(known) if known.1 == *position => continue,
                 Some(known) => known.1 = position.clone(),
@@ -32,6 +36,10 @@ impl Positions {
             }
             changed = true;
         }
-        if changed { volume.write(FILE, &self.by_task) } else { Ok(()) }
+        if changed {
+            volume.write(FILE, &self.by_task)
+        } else {
+            Ok(())
+        }
     }
 }

@@ -1,0 +1,68 @@
+//! Records what components emit, for their tests.
+
+use waterspout_core::value::{Row, RowWriter, Value};
+
+use super::{ComponentError, Emit, EmitRoot};
+
+/// What was emitted.
+#[derive(Debug)]
+pub struct Recorder {
+    /// Stream, message id (0 from a bolt) and fields of each tuple.
+    pub tuples: Vec<(usize, u64, Vec<Value>)>,
+    /// How many more roots may be emitted.
+    pub room: usize,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            tuples: Vec::new(),
+            room: usize::MAX,
+        }
+    }
+}
+
+impl Recorder {
+    /// The texts of the first fields, as far as they are texts.
+    pub fn texts(&self) -> Vec<String> {
+        let first = |tuple: &(usize, u64, Vec<Value>)| match tuple.2.first() {
+            Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        self.tuples.iter().filter_map(first).collect()
+    }
+
+    fn record(&mut self, stream: usize, message: u64, row: impl FnOnce(&mut RowWriter<'_>)) {
+        let mut data = Vec::new();
+        row(&mut RowWriter::new(&mut data));
+        self.tuples.push((
+            stream,
+            message,
+            Row::new(&data).iter().map(|value| value.to_value()).collect(),
+        ));
+    }
+}
+
+impl Emit for Recorder {
+    fn emit(&mut self, stream: usize, row: impl FnOnce(&mut RowWriter<'_>)) -> Result<(), ComponentError> {
+        self.record(stream, 0, row);
+        Ok(())
+    }
+}
+
+impl EmitRoot for Recorder {
+    fn emit_root(
+        &mut self,
+        stream: usize,
+        message: u64,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.room = self.room.saturating_sub(1);
+        self.record(stream, message, row);
+        Ok(())
+    }
+
+    fn room(&self) -> usize {
+        self.room
+    }
+}
