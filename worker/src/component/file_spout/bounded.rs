@@ -107,7 +107,7 @@ impl Bounded {
                 if !line.is_complete {
                     reader.skip_rest();
                 }
-                return Ok(Next::Line(place));
+                return Ok(Next::Line);
             }
             self.part += 1;
             self.reader = None;

@@ -134,7 +134,7 @@ impl Follow {
                 };
                 take(place, line.bytes, &tailed.path)?;
                 tailed.offset = reader.offset();
-                return Ok(Next::Line(place));
+                return Ok(Next::Line);
             }
             tailed.look()?;
             self.turn = part + 1;

@@ -54,7 +54,7 @@ enum Source {
 
 /// What reading a line came to.
 enum Next {
-    Line(Place),
+    Line,
     /// Nothing now.
     Nothing,
     /// Nothing ever.
@@ -160,7 +160,7 @@ impl Spout for FileSpout {
                 Source::Follow(follow) => follow.next(take)?,
             };
             match next {
-                Next::Line(_) => {}
+                Next::Line => {}
                 Next::Nothing => return Ok(Polled::Idle(follow::LOOK_EVERY)),
                 Next::End if self.again.is_empty() => return Ok(Polled::Done),
                 Next::End => return Ok(Polled::More),

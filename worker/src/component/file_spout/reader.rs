@@ -60,7 +60,9 @@ impl LineReader {
         };
         let mut reader = Self::at(path, file, before);
         // What is before the first line end belongs to the line before.
-        reader.next_line()?;
+        if !reader.next_line()?.is_none_or(|line| line.is_complete) {
+            reader.skip_rest();
+        }
         Ok(reader)
     }
 

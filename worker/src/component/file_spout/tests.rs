@@ -47,7 +47,7 @@ fn every_line_is_read_once_over_all_tasks() {
             found.push(String::from_utf8(line.to_vec()).expect("utf-8"));
             Ok(())
         };
-        while matches!(bounded.next(&mut take).expect("it reads"), Next::Line(_)) {}
+        while matches!(bounded.next(&mut take).expect("it reads"), Next::Line) {}
     }
     found.sort();
     let mut lines = lines;
