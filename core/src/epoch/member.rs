@@ -1,0 +1,505 @@
+//! What every worker does: the orders of a coordinator, up to the commit.
+//!
+//! Owns: promises, stages, hand-over, ready. Leaves to others: what is ordered ([`super::coordinator`]), the bytes of
+//! state and the data plane (the runtime), taking and starting an epoch ([`super::epochs`]).
+//!
+//! Invariants: `stage` belongs to the promised ballot, and every order but the first two is obeyed for that ballot
+//! only; what is ready stays ready until something else is; nothing that is kept is dropped before a start.
+
+use std::collections::BTreeSet;
+
+use super::io::{Action, Installation};
+use super::machine::Machine;
+use super::message::{Answer, Message, Order, Report};
+use super::mutation::Mutation;
+use super::plan::PlanHead;
+use super::types::{
+    Ballot, Committed, CopyId, Epoch, Incarnation, Move, Source, TaskId, Traffic, WorkerIndex,
+};
+
+/// How far the orders of the promised ballot were carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Stage {
+    /// Nothing is under way.
+    Idle,
+    /// Spouts are paused.
+    Promised,
+    /// Waits for the runtime.
+    Draining { wave: u32 },
+    /// Nothing is in flight here.
+    Drained {
+        wave: u32,
+        complete: bool,
+        traffic: Vec<Traffic>,
+    },
+    /// State goes out and comes in.
+    Moving(Moving),
+    /// Has all for the promised ballot.
+    Ready,
+    /// Has committed, spouts wait.
+    Committed,
+}
+
+/// A hand-over, or the joining of a restarted worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Moving {
+    moves: Vec<Move>,
+    /// Set if this life takes the epoch when all is installed, without a commit of its own.
+    joins: Option<Committed>,
+    /// Set if the answer is that the epoch is committed.
+    finishes: bool,
+    freezing: bool,
+    installing: bool,
+    waits_for: BTreeSet<CopyId>,
+}
+
+impl Machine {
+    pub(super) fn on_order(
+        &mut self,
+        from: WorkerIndex,
+        incarnation: Incarnation,
+        ballot: Ballot,
+        plan: PlanHead,
+        order: Order,
+    ) {
+        let genuine =
+            plan.coordinator == from && ballot.coordinator == incarnation && ballot.epoch == plan.epoch;
+        if !genuine {
+            return;
+        }
+        self.learn(plan.clone());
+        let asked = plan
+            .asked(self.me)
+            .is_some_and(|member| member.uid == self.incarnation.uid);
+        if self.exited.is_some() || !asked || (from != self.me && self.standing(from, incarnation).is_err()) {
+            return;
+        }
+        if self.is_too_low(ballot, &order) {
+            let refused = Message::Refused {
+                ballot,
+                promised: self.promised,
+                plan: self.plan.clone(),
+            };
+            self.send(from, refused);
+            return;
+        }
+        match order {
+            Order::Open => self.open(from, ballot, plan),
+            Order::Promise => self.promise(ballot, plan),
+            _ if !self.obeys(ballot, &order) => {}
+            Order::Drain { base, wave } => self.drain(ballot, &plan, base, wave),
+            Order::HandOver { moves, started } => match self.stage {
+                Stage::Drained { .. } => self.hand_over(ballot, &plan, moves, started),
+                Stage::Ready => self.answer(ballot, &plan, Answer::Ready),
+                _ if self.lacks(Mutation::PromiseUnchecked) => self.hand_over(ballot, &plan, moves, started),
+                _ => {}
+            },
+            Order::Commit => self.obey_commit(ballot, &plan),
+            Order::Finish {
+                committed,
+                moves,
+                started,
+            } => self.finish(ballot, &plan, committed, moves, started),
+            Order::Start => {
+                if self.joined && self.epoch() == ballot.epoch {
+                    // A leaver is gone after its start, so the answer goes first.
+                    self.answer(ballot, &plan, Answer::Started);
+                    if self.stage != Stage::Idle || !self.is_started() {
+                        self.start();
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_too_low(&self, ballot: Ballot, order: &Order) -> bool {
+        let newest = self
+            .told
+            .max(self.committed.as_ref().map(Committed::epoch).unwrap_or_default());
+        let unchecked = self.lacks(Mutation::NoPromise)
+            || (self.lacks(Mutation::PromiseUnchecked)
+                && matches!(order, Order::HandOver { .. } | Order::Commit));
+        ballot.epoch < newest || (Some(ballot) < self.promised && !unchecked)
+    }
+
+    fn obeys(&self, ballot: Ballot, order: &Order) -> bool {
+        self.promised == Some(ballot)
+            || (self.lacks(Mutation::PromiseUnchecked)
+                && matches!(order, Order::HandOver { .. } | Order::Commit))
+    }
+
+    pub(super) fn answer(&mut self, ballot: Ballot, plan: &PlanHead, answer: Answer) {
+        self.send(plan.coordinator, Message::Answer { ballot, answer });
+    }
+
+    /// Answers the coordinator of the promised ballot.
+    fn answer_promised(&mut self, answer: Answer) {
+        if let (Some(ballot), Some(plan)) = (self.promised, self.promised_plan.clone()) {
+            self.answer(ballot, &plan, answer);
+        }
+    }
+
+    fn open(&mut self, from: WorkerIndex, ballot: Ballot, plan: PlanHead) {
+        if self.joined && self.epoch() == ballot.epoch {
+            // A coordinator that came back into what runs needs no round: it is let in.
+            let fresh = self.links.get(&from).is_some_and(|link| !link.state.joined);
+            if fresh && self.is_started() && self.stage == Stage::Idle {
+                self.welcome(from);
+            } else {
+                self.answer(ballot, &plan, Answer::Opened);
+            }
+        } else if self.opened == ballot.epoch || plan.member(self.me).is_none() {
+            self.answer(ballot, &plan, Answer::Opened);
+        } else {
+            let opens = self
+                .opening
+                .as_ref()
+                .is_some_and(|opening| opening.epoch() == ballot.epoch);
+            if !opens {
+                self.out.push(Action::Open(plan.clone()));
+            }
+            self.opening = Some(Committed { ballot, plan });
+        }
+    }
+
+    pub(super) fn on_opened(&mut self, epoch: Epoch) {
+        self.opened = self.opened.max(epoch);
+        if let Some(opening) = self.opening.take_if(|opening| opening.epoch() == epoch) {
+            self.answer(opening.ballot, &opening.plan, Answer::Opened);
+        }
+    }
+
+    fn promise(&mut self, ballot: Ballot, plan: PlanHead) {
+        if self.promised != Some(ballot) {
+            self.promised = Some(ballot);
+            self.promised_plan = Some(plan.clone());
+            self.stage = Stage::Promised;
+            if self.lacks(Mutation::CopyDroppedAtPromise) {
+                self.drop_received_copies();
+            }
+            self.out.push(Action::PauseSpouts);
+        }
+        let report = Report {
+            committed: self.committed.clone(),
+            joined: self.joined,
+            ready: self.ready.as_ref().map(|ready| ready.ballot),
+            started: self.started,
+            copies: self.copies.iter().copied().collect(),
+        };
+        self.answer(ballot, &plan, Answer::Promised(Box::new(report)));
+    }
+
+    fn drain(&mut self, ballot: Ballot, plan: &PlanHead, base: Option<Committed>, wave: u32) {
+        match &self.stage {
+            Stage::Promised => {
+                if let Some(base) = base {
+                    self.catch_up(base);
+                }
+            }
+            Stage::Drained {
+                wave: done,
+                complete,
+                traffic,
+            } if *done == wave => {
+                let answer = Answer::Drained {
+                    wave,
+                    complete: *complete,
+                    traffic: traffic.clone(),
+                };
+                self.answer(ballot, plan, answer);
+                return;
+            }
+            Stage::Drained { wave: done, .. } if *done < wave => {}
+            _ => return,
+        }
+        self.stage = Stage::Draining { wave };
+        if self.joined {
+            self.out.push(Action::Drain {
+                ballot,
+                wave,
+                timeout_ms: plan.drain_timeout_ms,
+            });
+        } else {
+            self.on_drained(ballot, wave, true, Vec::new());
+        }
+    }
+
+    /// Catches up with the newest epoch that anyone has committed, without starting it.
+    fn catch_up(&mut self, base: Committed) {
+        let mine = self.committed.as_ref().filter(|_| self.joined);
+        if mine.is_some_and(|mine| mine.epoch() >= base.epoch()) {
+            return;
+        }
+        if self
+            .ready
+            .as_ref()
+            .is_some_and(|ready| ready.ballot == base.ballot)
+        {
+            self.commit(base);
+        } else {
+            self.told = self.told.max(base.epoch());
+            if self.joined {
+                self.leave_behind();
+            }
+            self.save();
+        }
+    }
+
+    pub(super) fn on_drained(&mut self, ballot: Ballot, wave: u32, complete: bool, traffic: Vec<Traffic>) {
+        if self.promised == Some(ballot) && self.stage == (Stage::Draining { wave }) {
+            self.stage = Stage::Drained {
+                wave,
+                complete,
+                traffic: traffic.clone(),
+            };
+            self.answer_promised(Answer::Drained {
+                wave,
+                complete,
+                traffic,
+            });
+        }
+    }
+
+    fn hand_over(&mut self, ballot: Ballot, plan: &PlanHead, moves: Vec<Move>, started: Epoch) {
+        let moves = if self.lacks(Mutation::OwnMoves) {
+            self.own_moves(plan)
+        } else {
+            moves
+        };
+        self.drop_copies(started);
+        self.begin_moving(ballot, moves, None, false);
+    }
+
+    /// Joins or confirms an epoch that somebody has committed.
+    fn finish(
+        &mut self,
+        ballot: Ballot,
+        plan: &PlanHead,
+        committed: Ballot,
+        moves: Vec<Move>,
+        started: Epoch,
+    ) {
+        match &self.stage {
+            Stage::Promised => {}
+            // It may have heard of the start from a peer.
+            Stage::Committed | Stage::Idle if self.epoch() == committed.epoch => {
+                self.answer(ballot, plan, Answer::Committed);
+                return;
+            }
+            _ => return,
+        }
+        self.drop_copies(started);
+        let mine = self
+            .committed
+            .as_ref()
+            .filter(|_| self.joined)
+            .map(|mine| mine.ballot);
+        let is_ready = self.ready.as_ref().is_some_and(|ready| ready.ballot == committed);
+        let taken = Committed {
+            ballot: committed,
+            plan: plan.clone(),
+        };
+        let joins = if mine == Some(committed) {
+            None
+        } else if is_ready {
+            self.commit(taken);
+            None
+        } else {
+            if self.joined {
+                self.leave_behind();
+            }
+            Some(taken)
+        };
+        self.begin_moving(ballot, moves, joins, true);
+    }
+
+    fn begin_moving(&mut self, ballot: Ballot, moves: Vec<Move>, joins: Option<Committed>, finishes: bool) {
+        let tasks: Vec<TaskId> = moves
+            .iter()
+            .filter(|step| step.from == Source::Owner(self.me))
+            .map(|step| step.task)
+            .collect();
+        let freezing = !tasks.is_empty();
+        if freezing {
+            self.out.push(Action::Snapshot { tasks, tag: ballot });
+        }
+        let waits_for = moves
+            .iter()
+            .filter(|step| step.to == self.me)
+            .filter_map(|step| copy_of(step, ballot))
+            .filter(|copy| !self.copies.contains(copy))
+            .collect();
+        self.stage = Stage::Moving(Moving {
+            moves,
+            joins,
+            finishes,
+            freezing,
+            installing: false,
+            waits_for,
+        });
+        for peer in self.links.keys().copied().collect::<Vec<_>>() {
+            self.resend_copies(peer);
+        }
+        self.continue_moving();
+    }
+
+    /// Sends a peer the copies that the promised ballot moves to it, as far as they are kept here.
+    ///
+    /// Again with each new link, since copies on the way are lost with the old one.
+    pub(super) fn resend_copies(&mut self, peer: WorkerIndex) {
+        let (Some(ballot), Some(moves)) = (self.promised, self.moves_under_way()) else {
+            return;
+        };
+        let copies: Vec<_> = moves
+            .iter()
+            .filter(|step| step.to == peer)
+            .filter(|step| match step.from {
+                Source::Owner(holder) | Source::Copy { holder, .. } => holder == self.me,
+                Source::Nothing => false,
+            })
+            .filter_map(|step| copy_of(step, ballot))
+            .filter(|copy| self.copies.contains(copy))
+            .collect();
+        for copy in copies {
+            self.out.push(Action::SendCopy {
+                to: peer,
+                ballot,
+                copy,
+            });
+        }
+    }
+
+    /// The moves of the promised ballot, from its hand-over on until something else is promised or started.
+    fn moves_under_way(&self) -> Option<&[Move]> {
+        match &self.stage {
+            Stage::Moving(moving) => Some(&moving.moves),
+            Stage::Ready | Stage::Committed => Some(&self.moved),
+            _ => None,
+        }
+    }
+
+    pub(super) fn on_snapshotted(&mut self, ballot: Ballot) {
+        let Stage::Moving(moving) = &mut self.stage else {
+            return;
+        };
+        if self.promised != Some(ballot) || !std::mem::take(&mut moving.freezing) {
+            return;
+        }
+        let me = self.me;
+        let frozen = moving.moves.iter().filter(|step| step.from == Source::Owner(me));
+        let frozen: Vec<_> = frozen
+            .map(|step| {
+                (
+                    CopyId {
+                        task: step.task,
+                        tag: ballot,
+                    },
+                    step.to,
+                )
+            })
+            .collect();
+        for (copy, to) in frozen {
+            self.copies.insert(copy);
+            if self.links.contains_key(&to) {
+                self.out.push(Action::SendCopy { to, ballot, copy });
+            }
+        }
+        self.continue_moving();
+    }
+
+    pub(super) fn on_copy(&mut self, copy: CopyId) {
+        if copy.tag.epoch <= self.started {
+            return;
+        }
+        self.copies.insert(copy);
+        if let Stage::Moving(moving) = &mut self.stage {
+            moving.waits_for.remove(&copy);
+        }
+        self.continue_moving();
+    }
+
+    pub(super) fn on_installed(&mut self, ballot: Ballot) {
+        let Stage::Moving(moving) = &mut self.stage else {
+            return;
+        };
+        if self.promised == Some(ballot) && moving.installing {
+            self.complete_moving();
+        }
+    }
+
+    fn continue_moving(&mut self) {
+        let Stage::Moving(moving) = &mut self.stage else {
+            return;
+        };
+        let Some(ballot) = self.promised else { return };
+        if moving.freezing || moving.installing || !moving.waits_for.is_empty() {
+            return;
+        }
+        let me = self.me;
+        let tasks: Vec<_> = moving
+            .moves
+            .iter()
+            .filter(|step| step.to == me)
+            .map(|step| Installation {
+                task: step.task,
+                copy: copy_of(step, ballot),
+            })
+            .collect();
+        if tasks.is_empty() {
+            self.complete_moving();
+        } else {
+            moving.installing = true;
+            // What was prepared for another ballot is replaced.
+            self.ready = None;
+            self.out.push(Action::Install { ballot, tasks });
+        }
+    }
+
+    fn complete_moving(&mut self) {
+        let Stage::Moving(moving) = std::mem::replace(&mut self.stage, Stage::Committed) else {
+            return;
+        };
+        self.moved = moving.moves;
+        if moving.finishes {
+            if let Some(joins) = moving.joins {
+                self.commit(joins);
+            }
+            self.answer_promised(Answer::Committed);
+        } else {
+            self.stage = Stage::Ready;
+            if let (Some(ballot), Some(plan)) = (self.promised, self.promised_plan.clone()) {
+                self.ready = Some(Committed { ballot, plan });
+            }
+            self.answer_promised(Answer::Ready);
+        }
+    }
+
+    fn obey_commit(&mut self, ballot: Ballot, plan: &PlanHead) {
+        if self.ready.as_ref().is_some_and(|ready| ready.ballot == ballot) {
+            self.commit(Committed {
+                ballot,
+                plan: plan.clone(),
+            });
+            self.stage = Stage::Committed;
+        }
+        if self.joined
+            && self
+                .committed
+                .as_ref()
+                .is_some_and(|committed| committed.ballot == ballot)
+        {
+            self.answer(ballot, plan, Answer::Committed);
+            self.exit_early_if_mutated(plan);
+        }
+    }
+}
+
+/// The copy that a move brings; none if the task starts empty.
+fn copy_of(step: &Move, ballot: Ballot) -> Option<CopyId> {
+    let tag = match step.from {
+        Source::Owner(_) => ballot,
+        Source::Copy { tag, .. } => tag,
+        Source::Nothing => return None,
+    };
+    Some(CopyId { task: step.task, tag })
+}

@@ -1,0 +1,119 @@
+//! What the machine needs of a plan.
+//!
+//! Owns: [`PlanHead`], and the rule whom a plan must ask ([`whom_to_ask`]). Leaves to others: the graph, and how
+//! placements are found.
+//!
+//! Invariants that the writer of plans keeps: a new plan has a higher epoch; no index is both asked and given up;
+//! whoever was given up and is named again gets the new plan's epoch as its `since`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::types::{Epoch, WorkerIndex};
+
+/// A worker that a plan names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Member {
+    /// Its index.
+    pub index: WorkerIndex,
+    /// Which pod it is; a constant where there are no pods.
+    pub uid: u64,
+    /// The epoch of the plan that named it first, or first again after it was given up or its pod was replaced.
+    ///
+    /// What a worker ran before this epoch is lost as in a crash.
+    pub since: Epoch,
+}
+
+/// The part of a plan that decides who does what when.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanHead {
+    /// Grows with every change of the plan.
+    pub epoch: Epoch,
+    /// The workers that run the topology in this epoch.
+    pub members: Vec<Member>,
+    /// The member that carries the plan out.
+    pub coordinator: WorkerIndex,
+    /// Every worker of every plan since the last epoch known to be started; see [`whom_to_ask`].
+    ///
+    /// Members are asked in any case. Those that are here only are leavers.
+    pub ask: Vec<Member>,
+    /// Workers that are not waited for any more, in all their lives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<WorkerIndex>,
+    /// The owner of each task.
+    pub placement: Vec<WorkerIndex>,
+    /// Whether spouts run in this epoch.
+    pub active: bool,
+    /// How long a drain may take, in milliseconds.
+    pub drain_timeout_ms: u64,
+}
+
+impl PlanHead {
+    /// The member with this index.
+    pub fn member(&self, index: WorkerIndex) -> Option<&Member> {
+        self.members.iter().find(|member| member.index == index)
+    }
+
+    /// Who is asked with this index: a member, or a leaver.
+    pub fn asked(&self, index: WorkerIndex) -> Option<&Member> {
+        if self.has_given_up(index) {
+            return None;
+        }
+        self.member(index)
+            .or_else(|| self.ask.iter().find(|member| member.index == index))
+    }
+
+    /// All that are asked, by index, once each.
+    pub fn all_asked(&self) -> Vec<WorkerIndex> {
+        let mut asked: Vec<_> = self
+            .members
+            .iter()
+            .chain(&self.ask)
+            .map(|member| member.index)
+            .filter(|&index| !self.has_given_up(index))
+            .collect();
+        asked.sort_unstable();
+        asked.dedup();
+        asked
+    }
+
+    /// Whether the plan has given this index up.
+    pub fn has_given_up(&self, index: WorkerIndex) -> bool {
+        self.given_up.contains(&index)
+    }
+
+    /// The tasks of a worker.
+    pub fn tasks_of(&self, index: WorkerIndex) -> impl Iterator<Item = super::TaskId> + '_ {
+        (0u32..)
+            .zip(&self.placement)
+            .filter(move |&(_, &owner)| owner == index)
+            .map(|(task, _)| super::TaskId(task))
+    }
+}
+
+/// Whom a new plan must ask, apart from its members: every worker of every plan since the last one known to be
+/// started, that one included, but nobody who is given up.
+///
+/// A plan that nobody is known to have started may still have been committed somewhere, so its workers hold state;
+/// and a leaver must hand over what it holds.
+pub fn whom_to_ask<'a>(
+    since_started: impl IntoIterator<Item = &'a PlanHead>,
+    members: &[Member],
+    given_up: &[WorkerIndex],
+) -> Vec<Member> {
+    let mut asked: BTreeMap<WorkerIndex, Member> = BTreeMap::new();
+    let mut plans: Vec<_> = since_started.into_iter().collect();
+    plans.sort_by_key(|plan| plan.epoch);
+    for member in plans
+        .iter()
+        .flat_map(|plan| plan.ask.iter().chain(&plan.members))
+        .chain(members)
+    {
+        asked.insert(member.index, *member);
+    }
+    asked.retain(|index, _| !given_up.contains(index));
+    asked.into_values().collect()
+}
