@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::epoch::{Epoch, Member, PlanHead};
 use crate::graph::{Graph, GraphFault, GraphSpec};
 use crate::placement::WorkerIndex;
 
@@ -22,7 +23,7 @@ pub struct Plan {
     /// The revision that the graph belongs to.
     pub revision: String,
     /// The epoch; grows with each change of the plan.
-    pub epoch: u64,
+    pub epoch: Epoch,
     /// The graph.
     pub graph: GraphSpec,
     /// How tuples are tracked.
@@ -32,7 +33,7 @@ pub struct Plan {
     /// The worker that carries the plan out.
     pub coordinator: WorkerIndex,
     /// Every worker of every plan since the last epoch known to be started.
-    pub ask: Vec<WorkerIndex>,
+    pub ask: Vec<Member>,
     /// Workers that are not waited for any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given_up: Vec<WorkerIndex>,
@@ -42,16 +43,6 @@ pub struct Plan {
     pub active: bool,
     /// The seed of the hash that groups by fields.
     pub hash_seed: u64,
-}
-
-/// A worker of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Member {
-    /// Its index.
-    pub index: WorkerIndex,
-    /// Which pod it is; locally 0.
-    pub uid: u64,
 }
 
 /// How tuples are tracked.
@@ -117,6 +108,20 @@ pub struct ParsedPlan {
 }
 
 impl Plan {
+    /// The part of the plan that decides who does what when.
+    pub fn head(&self) -> PlanHead {
+        PlanHead {
+            epoch: self.epoch,
+            members: self.members.clone(),
+            coordinator: self.coordinator,
+            ask: self.ask.clone(),
+            given_up: self.given_up.clone(),
+            placement: self.placement.clone(),
+            active: self.active,
+            drain_timeout_ms: self.delivery.drain_timeout_ms,
+        }
+    }
+
     /// The plan as JSON, always the same text for the same plan.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a plan has text keys only")
@@ -171,7 +176,7 @@ impl ParsedPlan {
         if let Some(twice) = indexes.windows(2).find(|pair| pair[0] == pair[1]) {
             return wrong(format!("worker {} is a member twice", twice[0].0));
         }
-        if let Some(worker) = plan.given_up.iter().find(|worker| plan.ask.contains(worker)) {
+        if let Some(worker) = plan.given_up.iter().find(|worker| plan.ask.iter().any(|asked| asked.index == **worker)) {
             return wrong(format!("worker {} is asked and given up", worker.0));
         }
         Ok(Self { plan, graph })

@@ -16,11 +16,15 @@ use std::process::ExitCode;
 use anyhow::Context;
 use tempfile::TempDir;
 use waterspout_api::manifest::Manifest;
+use waterspout_core::epoch::{Epoch, Member};
 use waterspout_core::placement::{WorkerIndex, place};
-use waterspout_core::plan::{Delivery, Member, PLAN_VERSION, Plan};
+use waterspout_core::plan::{Delivery, PLAN_VERSION, Plan};
 use waterspout_worker::logging;
 
 use crate::{RunArgs, validate};
+
+/// The one epoch of a local run.
+const EPOCH: Epoch = Epoch(1);
 
 /// The directory of one run and what is in it.
 struct RunDirectory {
@@ -124,12 +128,20 @@ fn base(file: &Path) -> anyhow::Result<PathBuf> {
 
 fn plan(manifest: &Manifest, workers: u32) -> Plan {
     let indexes: Vec<WorkerIndex> = (0..workers).map(WorkerIndex).collect();
+    let members: Vec<Member> = indexes
+        .iter()
+        .map(|&index| Member {
+            index,
+            uid: 0,
+            since: EPOCH,
+        })
+        .collect();
     let delivery = manifest.delivery();
     Plan {
         version: PLAN_VERSION,
         topology: manifest.name().to_owned(),
         revision: "local".to_owned(),
-        epoch: 1,
+        epoch: EPOCH,
         graph: manifest.graph_spec().clone(),
         delivery: Delivery {
             timeout_ms: delivery.timeout_ms,
@@ -137,9 +149,9 @@ fn plan(manifest: &Manifest, workers: u32) -> Plan {
             drain_timeout_ms: delivery.drain_timeout_ms,
             ..Delivery::default()
         },
-        members: indexes.iter().map(|&index| Member { index, uid: 0 }).collect(),
+        members: members.clone(),
         coordinator: WorkerIndex(0),
-        ask: indexes.clone(),
+        ask: members,
         given_up: Vec::new(),
         placement: place(&validate::graph(manifest), &indexes, &[]),
         active: true,

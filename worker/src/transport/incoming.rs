@@ -9,26 +9,29 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use waterspout_core::credit::CreditReceiver;
+use waterspout_core::epoch::Incarnation;
 use waterspout_core::frame::wire;
 use waterspout_core::link::{LinkReceiver, Verdict};
 use waterspout_core::placement::WorkerIndex;
 
-use super::peer::Incarnation;
 use super::proto::workers_server::Workers;
 use super::proto::{
     Credit, Credits, DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, Welcome,
     data_message, data_reply, link_message, link_reply, numbered,
 };
-use super::{Inbound, Origin, PROTOCOL_VERSION, PeerId, TransportConfig};
+use super::{Inbound, Origin, PROTOCOL_VERSION, PeerId, Refused, TransportConfig};
 
 /// Ledger messages after which the sender hears that it may forget them.
 const CONFIRM_EVERY: u64 = 32;
+/// How soon it is asked again whether frames belong here.
+const ADMISSION: Duration = Duration::from_millis(2);
 
 type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -122,11 +125,22 @@ impl Incoming {
         connection
     }
 
+    /// Waits until frames of this peer and epoch belong here.
+    async fn admitted(&self, from: PeerId, epoch: u64) -> Result<(), Status> {
+        let deadline = Instant::now() + self.config.lost_after;
+        loop {
+            match self.inbound.admits(from, epoch) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Now(_)) if Instant::now() < deadline => tokio::time::sleep(ADMISSION).await,
+                Err(Refused::Now(reason) | Refused::Ever(reason)) => {
+                    return Err(Status::failed_precondition(reason));
+                }
+            }
+        }
+    }
+
     /// Checks a batch of frames and hands them in.
     fn take_frames(&self, from: PeerId, connection: &Connection, batch: &Frames) -> Result<(), Status> {
-        self.inbound
-            .admits(from, batch.epoch)
-            .map_err(Status::failed_precondition)?;
         let mut rest: &[u8] = &batch.frames;
         while !rest.is_empty() {
             let (target, frame) = wire::decode(&mut rest, |stream| self.inbound.fields(stream))
@@ -230,7 +244,11 @@ impl Workers for Service {
                         Ok(Some(DataMessage {
                             kind: Some(data_message::Kind::Frames(batch)),
                         })) => {
-                            if let Err(status) = incoming.take_frames(from, &connection, &batch) {
+                            let taken = match incoming.admitted(from, batch.epoch).await {
+                                Ok(()) => incoming.take_frames(from, &connection, &batch),
+                                refused => refused,
+                            };
+                            if let Err(status) = taken {
                                 return Some(status);
                             }
                         }

@@ -44,7 +44,7 @@ use waterspout_core::placement::WorkerIndex;
 use crate::gate::Gate;
 use incoming::{Incoming, Service};
 use outgoing::Outgoing;
-pub use peer::{Incarnation, Origin, PeerId, PeerStatus};
+pub use peer::{Origin, PeerId, PeerStatus};
 pub use tls::{TLS_NAME, TlsFiles};
 
 /// The version of the messages and frames that this worker speaks.
@@ -52,6 +52,15 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// The largest message: many frames, or one with a row of 16 MiB.
 const MAX_MESSAGE: usize = 32 << 20;
+
+/// Why frames do not belong here, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// It may pass soon.
+    Now(String),
+    /// It will not pass.
+    Ever(String),
+}
 
 /// What the transport hands in. Every call returns soon.
 pub trait Inbound: Send + Sync + 'static {
@@ -71,7 +80,7 @@ pub trait Inbound: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why not.
-    fn admits(&self, peer: PeerId, epoch: u64) -> Result<(), String>;
+    fn admits(&self, peer: PeerId, epoch: u64) -> Result<(), Refused>;
     /// How many fields the rows of a stream have; `None` if there is no such stream.
     fn fields(&self, stream: u16) -> Option<usize>;
     /// Whether a task runs on this worker.
@@ -262,6 +271,11 @@ impl Transport {
         for outgoing in self.all() {
             outgoing.send_lost(about);
         }
+    }
+
+    /// Lets frames go to this life of a peer: it runs the same epoch. Until then they wait.
+    pub fn allow(&self, peer: PeerId) {
+        self.outgoing(peer.index).allow(peer);
     }
 
     /// Queues a control message. It is dropped if there is no connection.

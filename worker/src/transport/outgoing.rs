@@ -68,6 +68,8 @@ struct State {
     /// Whom the link's numbers are for.
     known: Option<PeerId>,
     up: Option<PeerId>,
+    /// The life of the peer that frames may go to.
+    allowed: Option<PeerId>,
     losses: u64,
 }
 
@@ -142,6 +144,11 @@ impl Outgoing {
             drop(state);
             self.link_ready.notify_one();
         }
+    }
+
+    pub(super) fn allow(&self, peer: PeerId) {
+        self.state().allowed = Some(peer);
+        self.data_ready.notify_one();
     }
 
     pub(super) fn up(&self) -> Option<PeerId> {
@@ -349,6 +356,9 @@ impl Outgoing {
     /// The next batch: whatever is queued, up to a bound, of one epoch.
     fn next_frames(&self) -> Option<DataMessage> {
         let mut state = self.state();
+        if state.allowed.is_none() || state.allowed != state.up {
+            return None;
+        }
         let epoch = state.frames.front()?.0;
         let mut batch = Vec::with_capacity(BATCH_BYTES / 4);
         while let Some(&(of, target, ref frame)) = state.frames.front()

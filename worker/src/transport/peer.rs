@@ -3,18 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use waterspout_core::epoch::Incarnation;
 use waterspout_core::placement::WorkerIndex;
 
 use super::proto;
-
-/// One life of a worker's process. Lives have an order, and a later one is greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Incarnation {
-    /// Which pod it is; locally 0.
-    pub uid: u64,
-    /// How often the process has started.
-    pub start: u64,
-}
 
 /// A worker in one of its lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,13 +1,23 @@
 //! What workers tell each other besides tuples and acks.
 
 use serde::{Deserialize, Serialize};
+use waterspout_core::epoch::{Hello, Message};
 use waterspout_core::finish::TaskState;
 use waterspout_core::graph::ComponentId;
 
-/// A control message. All of them are said again and again, so that one that is lost does no harm.
+/// A control message. What matters is said again and again, so that one that is lost does no harm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Control {
+    /// To a peer that there is a connection to now: how the sender stands.
+    Hello {
+        /// How it stands.
+        hello: Hello,
+        /// Whether the receiver is to say the same of itself.
+        answer: bool,
+    },
+    /// A message of the epoch machine.
+    Epoch(Message),
     /// To the coordinator: the states of the sender's tasks.
     Report(Vec<(u32, TaskState)>),
     /// From the coordinator: all input of these components has ended.

@@ -1,18 +1,18 @@
 //! Takes what the transport brings to where it belongs.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use tokio::sync::mpsc;
+use waterspout_core::epoch::{Epoch, Refusal};
 use waterspout_core::frame::Frame;
 use waterspout_core::graph::StreamId;
 use waterspout_core::ledger::LedgerEntry;
-use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
 
 use super::control::Control;
+use super::epochs::SharedMachine;
 use crate::runtime::{Delivery, Node};
-use crate::transport::{Inbound, Incarnation, Origin, PeerId};
+use crate::transport::{Inbound, Origin, PeerId, Refused};
 
 /// What a worker's life hears from its peers.
 #[derive(Debug)]
@@ -26,20 +26,22 @@ pub(super) enum News {
 pub(super) struct Receiver {
     plan: Arc<ParsedPlan>,
     node: OnceLock<Arc<Node>>,
-    /// The latest life of each peer that was heard of.
-    lives: Mutex<BTreeMap<WorkerIndex, Incarnation>>,
+    machine: SharedMachine,
     /// Read at once by the worker's life. Peers send a few messages a tick, so it stays short without a bound.
     news: mpsc::UnboundedSender<News>,
 }
 
 impl Receiver {
-    pub(super) fn new(plan: Arc<ParsedPlan>) -> (Arc<Self>, mpsc::UnboundedReceiver<News>) {
+    pub(super) fn new(
+        plan: Arc<ParsedPlan>,
+        machine: SharedMachine,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<News>) {
         let (news, receiver) = mpsc::unbounded_channel();
         (
             Arc::new(Self {
                 plan,
                 node: OnceLock::new(),
-                lives: Mutex::default(),
+                machine,
                 news,
             }),
             receiver,
@@ -99,20 +101,16 @@ impl Inbound for Receiver {
         self.tell(News::Down(peer, reason.to_owned()));
     }
 
-    fn admits(&self, peer: PeerId, epoch: u64) -> Result<(), String> {
-        let here = self.plan.plan().epoch;
-        if epoch != here {
-            return Err(format!(
-                "frames of epoch {epoch} came, and epoch {here} runs here"
-            ));
-        }
-        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        let latest = lives.entry(peer.index).or_insert(peer.incarnation);
-        if peer.incarnation < *latest {
-            return Err(format!("{peer} is an earlier life of that worker"));
-        }
-        *latest = peer.incarnation;
-        Ok(())
+    fn admits(&self, peer: PeerId, epoch: u64) -> Result<(), Refused> {
+        let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        machine
+            .accepts(peer.index, peer.incarnation, Epoch(epoch))
+            .map_err(|refusal| match refusal {
+                Refusal::OtherEpoch | Refusal::NotJoined | Refusal::NoLink => {
+                    Refused::Now(refusal.to_string())
+                }
+                _ => Refused::Ever(refusal.to_string()),
+            })
     }
 
     fn fields(&self, stream: u16) -> Option<usize> {

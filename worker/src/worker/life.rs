@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
+use waterspout_core::epoch::{Event, Hello};
 use waterspout_core::finish::{self, FinishStep, TaskState};
 use waterspout_core::graph::ComponentId;
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
 
 use super::control::Control;
+use super::epochs::Epochs;
 use super::inbound::News;
 use super::positions::Positions;
 use super::{Ended, STATUS, WorkerError};
@@ -47,7 +49,9 @@ pub(super) struct Life<W> {
     /// Peers that were told to end, with their roots in flight.
     leaving_peers: BTreeMap<WorkerIndex, u64>,
     leaving: Option<Leaving>,
-    started: bool,
+    epochs: Epochs,
+    /// What peers said when their side of the connection came up, before this side did.
+    hellos: BTreeMap<WorkerIndex, (PeerId, Hello)>,
     complete: bool,
 }
 
@@ -65,6 +69,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         node: Arc<Node>,
         transport: Option<Arc<Transport>>,
         peers: Option<Peers>,
+        epochs: Epochs,
         volume: Volume,
         status: Arc<StatusSource>,
         positions: Positions,
@@ -86,7 +91,8 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             up: BTreeMap::new(),
             leaving_peers: BTreeMap::new(),
             leaving: None,
-            started: false,
+            epochs,
+            hellos: BTreeMap::new(),
             complete: false,
         }
     }
@@ -101,6 +107,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut shutdown = std::pin::pin!(shutdown);
+        self.epochs.begin()?;
         loop {
             tokio::select! {
                 _ = failures.changed() => {
@@ -109,7 +116,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
                     }
                 }
                 () = &mut shutdown, if self.leaving.is_none() => self.leave(),
-                Some(news) = news.recv() => self.hear(news),
+                Some(news) = news.recv() => self.hear(news)?,
                 _ = tick.tick() => self.look_after()?,
             }
             if let Some(ended) = self.end() {
@@ -145,47 +152,94 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         }
     }
 
-    fn hear(&mut self, news: News) {
+    fn hear(&mut self, news: News) -> Result<(), WorkerError> {
         match news {
-            News::Up(peer) => {
-                tracing::info!(%peer, "connected");
-                self.up.insert(peer.index, peer);
-                self.avoid_absent();
-            }
-            News::Down(peer, reason) => {
-                tracing::warn!(%peer, reason, "connection lost: spouts fail what is in flight");
-                self.up.remove(&peer.index);
-                self.leaving_peers.remove(&peer.index);
-                for task in self.tasks_at(peer.index) {
-                    self.states[task as usize] = TaskState::Running;
+            News::Up(peer) => self.connected(peer),
+            News::Down(peer, reason) => self.disconnected(peer, &reason),
+            News::Control(from, Control::Hello { hello, answer }) => {
+                if answer && self.up.get(&from.index) == Some(&from) {
+                    self.send(
+                        from.index,
+                        &Control::Hello {
+                            hello: self.epochs.hello(),
+                            answer: false,
+                        },
+                    );
                 }
-                self.avoid_absent();
-                self.node.lose();
-                if let Some(transport) = &self.transport {
-                    transport.send_lost(peer);
-                }
+                self.greet(from, hello)
             }
-            News::Control(from, Control::Report(states)) => {
+            News::Control(from, Control::Epoch(message)) => self.epochs.hear(from, message),
+            News::Control(from, message) => {
+                self.hear_of_tasks(from, message);
+                Ok(())
+            }
+        }
+    }
+
+    fn connected(&mut self, peer: PeerId) -> Result<(), WorkerError> {
+        tracing::info!(%peer, "connected");
+        self.up.insert(peer.index, peer);
+        self.avoid_absent();
+        self.send(
+            peer.index,
+            &Control::Hello {
+                hello: self.epochs.hello(),
+                answer: true,
+            },
+        );
+        match self.hellos.remove(&peer.index) {
+            Some((from, hello)) if from == peer => self.greet(peer, hello),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the machine know of a peer once both sides of the connection are up.
+    fn greet(&mut self, peer: PeerId, hello: Hello) -> Result<(), WorkerError> {
+        if self.up.get(&peer.index) != Some(&peer) {
+            self.hellos.insert(peer.index, (peer, hello));
+            return Ok(());
+        }
+        self.epochs.happen(Event::PeerUp {
+            peer: peer.index,
+            incarnation: peer.incarnation,
+            hello,
+        })
+    }
+
+    fn disconnected(&mut self, peer: PeerId, reason: &str) -> Result<(), WorkerError> {
+        tracing::warn!(%peer, reason, "connection lost: spouts fail what is in flight");
+        self.up.remove(&peer.index);
+        self.leaving_peers.remove(&peer.index);
+        for task in self.tasks_at(peer.index) {
+            self.states[task as usize] = TaskState::Running;
+        }
+        self.avoid_absent();
+        self.node.lose();
+        if let Some(transport) = &self.transport {
+            transport.send_lost(peer);
+        }
+        self.epochs.happen(Event::PeerLost {
+            peer: peer.index,
+            incarnation: peer.incarnation,
+        })
+    }
+
+    fn hear_of_tasks(&mut self, from: PeerId, message: Control) {
+        let from_coordinator = from.index == self.plan.plan().coordinator;
+        match message {
+            Control::Report(states) => {
                 for (task, state) in states {
                     if self.plan.placement().get(task as usize) == Some(&from.index) {
                         self.states[task as usize] = state;
                     }
                 }
             }
-            News::Control(from, message) if from.index == self.plan.plan().coordinator => match message {
-                Control::Finish(components) => self.finish(&components),
-                Control::Complete => self.complete = true,
-                Control::Leaving { pending } => {
-                    self.leaving_peers.insert(from.index, pending);
-                }
-                Control::Report(_) => {}
-            },
-            News::Control(from, Control::Leaving { pending }) => {
+            Control::Leaving { pending } => {
                 self.leaving_peers.insert(from.index, pending);
             }
-            News::Control(from, message) => {
-                tracing::warn!(%from, ?message, "only the coordinator may say this")
-            }
+            Control::Finish(components) if from_coordinator => self.finish(&components),
+            Control::Complete if from_coordinator => self.complete = true,
+            other => tracing::warn!(%from, message = ?other, "only the coordinator may say this"),
         }
     }
 
@@ -208,11 +262,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     /// What is done every tick.
     fn look_after(&mut self) -> Result<(), WorkerError> {
         self.find_peers();
-        if !self.started && self.leaving.is_none() && self.members().all(|index| self.up.contains_key(&index))
-        {
-            self.started = true;
-            self.node.command(&Command::SetActive(self.plan.plan().active));
-        }
+        self.epochs.happen(Event::Tick)?;
         self.look_after_tasks()?;
         if self.is_coordinator() {
             match finish::next(self.plan.graph(), &self.states) {
@@ -225,6 +275,8 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             }
         }
         if self.leaving.is_some() {
+            // A start may have come in between.
+            self.node.command(&Command::SetActive(false));
             self.send_to_all(&Control::Leaving {
                 pending: self.pending(),
             });
@@ -335,15 +387,13 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     }
 
     fn publish(&mut self) -> Result<(), WorkerError> {
-        let phase = match (&self.leaving, self.started) {
-            (Some(_), _) => "Leaving",
-            (None, true) => "Running",
-            (None, false) => "Connecting",
+        let phase = match self.leaving {
+            Some(_) => "Leaving".to_owned(),
+            None => format!("{:?}", self.epochs.phase()),
         };
-        let epoch = self.plan.plan().epoch;
         self.status.set_progress(Progress {
-            epoch,
-            phase: phase.to_owned(),
+            epoch: self.epochs.epoch(),
+            phase,
             complete: self.complete,
         });
         let status = self.status.status();

@@ -4,6 +4,7 @@
 //! tasks ([`crate::runtime`]), bytes ([`crate::transport`]), rules ([`waterspout_core`]).
 
 mod control;
+mod epochs;
 mod inbound;
 mod life;
 mod positions;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinSet;
+use waterspout_core::epoch::{Epoch, ExitReason, Incarnation};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::{ParsedPlan, PlanError};
 
@@ -25,8 +27,9 @@ use crate::http;
 use crate::parent::EXIT_UNUSABLE;
 use crate::runtime::{self, BuildError, Failure, Node, Settings};
 use crate::status::{StatusSource, WorkerStatus};
-use crate::transport::{Incarnation, PeerId, TlsFiles, Transport, TransportConfig, TransportError};
+use crate::transport::{PeerId, TlsFiles, Transport, TransportConfig, TransportError};
 use crate::volume::{Volume, VolumeError};
+use epochs::Epochs;
 use inbound::Receiver;
 use life::Life;
 use positions::Positions;
@@ -121,6 +124,12 @@ pub enum WorkerError {
     /// A plan with several workers, and no way for them to find each other.
     #[error("the plan has several workers; say with --peers where they find each other")]
     NoPeers,
+    /// The other workers went on without this one, or run something newer.
+    #[error("this process is over ({0:?}): the other workers have gone on without it")]
+    Over(ExitReason),
+    /// A change of the plan that moves tasks.
+    #[error("epoch {} moves tasks while they run, which this version cannot do; start the topology anew", .0.0)]
+    MovesTasks(Epoch),
     /// A task cannot go on.
     #[error(transparent)]
     Task(#[from] Failure),
@@ -214,7 +223,8 @@ pub async fn run(
             start: starts,
         },
     };
-    let (receiver, news) = Receiver::new(Arc::clone(&plan));
+    let machine = epochs::machine(me, &volume)?;
+    let (receiver, news) = Receiver::new(Arc::clone(&plan), Arc::clone(&machine));
     let transport = start_transport(&config, &plan, me, &receiver).await?;
     let status = Arc::new(StatusSource::new(
         plan.topology(),
@@ -242,7 +252,6 @@ pub async fn run(
     receiver.attach(&node);
     let mut peers = None;
     if let Some(transport) = &transport {
-        transport.set_epoch(plan.plan().epoch);
         transport.serve();
         let directory = Peers::open(config.peers.as_deref().ok_or(WorkerError::NoPeers)?)?;
         directory.announce(&Announcement {
@@ -259,12 +268,20 @@ pub async fn run(
         topology = plan.topology(),
         "worker is up"
     );
+    let epochs = Epochs::new(
+        machine,
+        Arc::clone(&plan),
+        Arc::clone(&node),
+        transport.clone(),
+        volume.clone(),
+    );
     let mut life = Life::new(
         me,
         plan,
         Arc::clone(&node),
         transport.clone(),
         peers,
+        epochs,
         volume,
         status,
         positions,
