@@ -1,1 +1,11 @@
-//! p
+//! What the end-to-end tests share: the built program, a real Redis, and waiting for conditions.
+//!
+//! Everything that is started here is ended here, by its process id, whatever becomes of the test.
+
+mod program;
+mod redis_server;
+mod wait;
+
+pub use program::{Finished, Run, manifest, repository, waterspout};
+pub use redis_server::RedisServer;
+pub use wait::wait_for;

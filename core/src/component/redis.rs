@@ -32,7 +32,7 @@ pub struct RedisSpoutConfig {
     #[serde(default)]
     pub from: RedisFrom,
     /// Entries that a consumer has not acknowledged for so long are taken over from it: a duration from `100ms` to
-    /// `24h`, `5s` by default. Changing it makes a new revision.
+    /// `24h`, `60s` by default. Changing it makes a new revision.
     #[cfg_attr(
         feature = "schema",
         schemars(with = "String", length(max = 40), extend("pattern" = duration::PATTERN), extend(
@@ -170,5 +170,5 @@ pub struct RedisAdd {
 }
 
 const fn claim_after_ms() -> u64 {
-    5_000
+    60_000
 }

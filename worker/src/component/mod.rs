@@ -4,9 +4,11 @@
 //! others: when they are called ([`crate::task`]), and their settings ([`waterspout_core::component`]).
 
 pub mod count;
+pub mod file_sink;
 pub mod file_spout;
 pub mod generator;
 pub mod line;
+pub mod redis;
 pub mod registry;
 pub mod split;
 pub mod stdout;

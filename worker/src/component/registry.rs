@@ -6,8 +6,10 @@ use waterspout_core::component as settings;
 use waterspout_core::graph::Role;
 
 use super::count::Count;
+use super::file_sink::FileSink;
 use super::file_spout::FileSpout;
 use super::generator::Generator;
+use super::redis::{RedisSink, RedisSpout};
 use super::split::Split;
 use super::stdout::Stdout;
 use super::{Bolt, ComponentError, Context, Spout};
@@ -41,6 +43,7 @@ pub fn make_spout<V: SpoutVisitor>(
     Ok(match kind {
         settings::file::KIND => visitor.visit(FileSpout::new(config, context)?),
         settings::generator::KIND => visitor.visit(Generator::new(config, context)?),
+        settings::redis::KIND => visitor.visit(RedisSpout::new(config, context)?),
         _ => return Err(unknown(kind, "spout", context)),
     })
 }
@@ -59,6 +62,8 @@ pub fn make_bolt<V: BoltVisitor>(
         settings::split::KIND => visitor.visit(Split::new(config, context)?),
         settings::count::KIND => visitor.visit(Count::new(config, context)?),
         settings::stdout::KIND => visitor.visit(Stdout::new(config, context)?),
+        settings::file::KIND => visitor.visit(FileSink::new(config, context)?),
+        settings::redis::KIND => visitor.visit(RedisSink::new(config, context)?),
         _ => return Err(unknown(kind, "bolt", context)),
     })
 }
