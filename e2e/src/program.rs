@@ -14,7 +14,9 @@ use crate::wait_for;
 
 /// The repository's folder.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate lies in the repository")
 }
 
 /// The program, which must have been built in the profile of the tests.
@@ -23,9 +25,16 @@ pub fn repository() -> &'static Path {
 /// If it was not built.
 pub fn waterspout() -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a file");
-    let profile = test.parent().and_then(Path::parent).expect("tests lie in a folder of their profile");
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests lie in a folder of their profile");
     let program = profile.join("waterspout");
-    assert!(program.exists(), "'{}' is missing; run `cargo xtask test`, which builds it first", program.display());
+    assert!(
+        program.exists(),
+        "'{}' is missing; run `cargo xtask test`, which builds it first",
+        program.display()
+    );
     program
 }
 
@@ -96,13 +105,22 @@ impl Run {
 
     /// Waits for its end.
     pub fn finish(mut self, within: Duration) -> Finished {
-        let status = wait_for("the end of the program", within, || self.child.try_wait().expect("it can be waited for"));
-        Finished { status, stdout: self.stdout(), stderr: self.stderr() }
+        let status = wait_for("the end of the program", within, || {
+            self.child.try_wait().expect("it can be waited for")
+        });
+        Finished {
+            status,
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+        }
     }
 
     /// The worker processes: pairs of a parent process and the process that does the work below it.
     pub fn workers(&self) -> Vec<(u32, Option<u32>)> {
-        children(self.child.id()).into_iter().map(|parent| (parent, children(parent).first().copied())).collect()
+        children(self.child.id())
+            .into_iter()
+            .map(|parent| (parent, children(parent).first().copied()))
+            .collect()
     }
 }
 
@@ -116,13 +134,24 @@ impl Drop for Run {
 
 fn read(path: &Path) -> String {
     let mut bytes = Vec::new();
-    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).expect("the file was made at the start");
+    File::open(path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .expect("the file was made at the start");
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The processes that a process has started.
 fn children(process: u32) -> Vec<u32> {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let lists = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<u32>>()).collect()
+    lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .filter_map(|id| id.parse().ok())
+                .collect::<Vec<u32>>()
+        })
+        .collect()
 }

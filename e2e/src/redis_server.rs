@@ -26,7 +26,11 @@ impl RedisServer {
             .expect("loopback has a free port")
             .port();
         let directory = TempDir::new().expect("a temporary directory can be made");
-        let mut server = Self { port, directory, child: None };
+        let mut server = Self {
+            port,
+            directory,
+            child: None,
+        };
         server.restart();
         server
     }
@@ -54,7 +58,16 @@ impl RedisServer {
     pub fn restart(&mut self) {
         self.kill();
         let child = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+            .args([
+                "--port",
+                &self.port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "yes",
+            ])
             .args(["--appendfsync", "always", "--dir"])
             .arg(self.directory.path())
             .stdout(Stdio::null())
@@ -66,7 +79,10 @@ impl RedisServer {
         self.child = Some(child);
         let address = format!("redis://{}/", self.address());
         wait_for("redis to answer", Duration::from_secs(20), || {
-            let mut connection = redis::Client::open(address.as_str()).ok()?.get_connection().ok()?;
+            let mut connection = redis::Client::open(address.as_str())
+                .ok()?
+                .get_connection()
+                .ok()?;
             redis::cmd("PING").query::<String>(&mut connection).ok()
         });
     }

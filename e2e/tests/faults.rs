@@ -19,25 +19,42 @@ const SPOUTS: usize = 3;
 fn kill_processes(run: &mut Run, until: Instant) -> usize {
     let mut kills = 0;
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    while Instant::now() < until && run.is_running() {
+    while Instant::now() < until {
         let workers = wait_for("three workers that run", Duration::from_secs(20), || {
+            if !run.is_running() {
+                return Some(None);
+            }
             let workers = run.workers();
-            (workers.len() == 3 && workers.iter().all(|worker| worker.1.is_some())).then_some(workers)
+            (workers.len() == 3 && workers.iter().all(|worker| worker.1.is_some())).then_some(Some(workers))
         });
+        let Some(workers) = workers else { break };
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let (parent, child) = if kills < 3 { workers[kills] } else { workers[(random % 3) as usize] };
-        let victim = if kills >= 3 && random % 5 == 0 { parent } else { child.unwrap() };
+        let (parent, child) = if kills < 3 {
+            workers[kills]
+        } else {
+            workers[(random % 3) as usize]
+        };
+        let victim = if kills >= 3 && random % 5 == 0 {
+            parent
+        } else {
+            child.unwrap()
+        };
         // It may have ended since it was seen.
         let _ = kill(Pid::from_raw(victim as i32), Signal::SIGKILL);
         kills += 1;
         wait_for("the killed process to be gone", Duration::from_secs(10), || {
             let workers = run.workers();
-            (!workers.iter().any(|(parent, child)| *parent == victim || *child == Some(victim))).then_some(())
+            (!workers
+                .iter()
+                .any(|(parent, child)| *parent == victim || *child == Some(victim)))
+            .then_some(())
         });
         let pause = Instant::now() + Duration::from_millis(700 + random % 600);
-        wait_for("the next kill", Duration::from_secs(5), || (Instant::now() >= pause).then_some(()));
+        wait_for("the next kill", Duration::from_secs(5), || {
+            (Instant::now() >= pause).then_some(())
+        });
     }
     kills
 }
@@ -79,7 +96,9 @@ spec:
                 pipeline.query::<()>(&mut connection).unwrap();
                 ids += 100;
                 let next = Instant::now() + Duration::from_millis(40);
-                wait_for("the next batch", Duration::from_secs(5), || (Instant::now() >= next).then_some(()));
+                wait_for("the next batch", Duration::from_secs(5), || {
+                    (Instant::now() >= next).then_some(())
+                });
             }
             ids
         }
@@ -99,7 +118,10 @@ spec:
     let duplicates: usize = seen.values().map(|times| times - 1).sum();
     println!("redis to redis: {ids} ids, {kills} kills, 0 lost, {duplicates} duplicates");
     assert!(kills >= 10, "only {kills} kills");
-    assert!(duplicates <= kills * SPOUTS * PENDING, "{duplicates} duplicates after {kills} kills");
+    assert!(
+        duplicates <= kills * SPOUTS * PENDING,
+        "{duplicates} duplicates after {kills} kills"
+    );
     run.signal(Signal::SIGTERM);
     let finished = run.finish(Duration::from_secs(20));
     assert!(finished.status.success(), "{finished:?}");
@@ -110,7 +132,7 @@ spec:
 
 #[test]
 fn file_to_file_loses_nothing_when_processes_are_killed() {
-    const LINES: usize = 4_000_000;
+    const LINES: usize = 30_000_000;
     let (directory, path) = manifest(&format!(
         "
 apiVersion: waterspout.dev/v1alpha1
@@ -130,7 +152,7 @@ spec:
     file: {{directory: out}}
 "
     ));
-    let text: String = (0..LINES).map(|id| format!("{id:07}\n")).collect();
+    let text: String = (0..LINES).map(|id| format!("{id:08}\n")).collect();
     std::fs::write(directory.path().join("in.txt"), text).unwrap();
     let mut run = Run::start(["run", path.to_str().unwrap(), "--workers", "3", "--log", "error"]);
     let kills = kill_processes(&mut run, Instant::now() + Duration::from_secs(30));
@@ -147,6 +169,11 @@ spec:
     println!("file to file: {LINES} lines, {kills} kills, {lost} lost, {duplicates} duplicates");
     println!("{}", finished.stderr.lines().last().unwrap_or_default());
     assert_eq!(lost, 0);
-    assert!(kills >= 3, "only {kills} kills");
-    assert!((duplicates as usize) < LINES / 2, "{duplicates} duplicates: it started over");
+    assert!(kills >= 5, "only {kills} kills");
+    // What was acked since the position was saved is emitted again, too: at most as much as may be in flight.
+    let most = kills * SPOUTS * 2 * PENDING;
+    assert!(
+        duplicates as usize <= most,
+        "{duplicates} duplicates after {kills} kills, and {most} are the most"
+    );
 }

@@ -47,11 +47,26 @@ fn one_process_prints_each_word_and_its_count_once() {
     assert_eq!(counted(&finished.stdout), expected());
     let lines: u64 = std::fs::read_dir(repository().join("examples/wordcount/text"))
         .unwrap()
-        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap().lines().count() as u64)
+        .map(|file| {
+            std::fs::read_to_string(file.unwrap().path())
+                .unwrap()
+                .lines()
+                .count() as u64
+        })
         .sum();
     let summary = finished.stderr.lines().last().unwrap();
-    assert!(summary.starts_with("wordcount complete in ") && summary.contains(" acked, 0 failed"), "{summary}");
-    let acked: String = summary.split(" acked").next().unwrap().rsplit(' ').next().unwrap().replace(',', "");
+    assert!(
+        summary.starts_with("wordcount complete in ") && summary.contains(" acked, 0 failed"),
+        "{summary}"
+    );
+    let acked: String = summary
+        .split(" acked")
+        .next()
+        .unwrap()
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .replace(',', "");
     assert_eq!(acked.parse::<u64>().unwrap(), lines);
 }
 
@@ -69,14 +84,21 @@ fn json_output_is_tuples_on_stdout_and_a_summary_on_stderr() {
             .lines()
             .map(|line| {
                 let tuple: serde_json::Value = serde_json::from_str(line).unwrap();
-                (tuple["word"].as_str().unwrap().to_owned(), tuple["count"].as_u64().unwrap())
+                (
+                    tuple["word"].as_str().unwrap().to_owned(),
+                    tuple["count"].as_u64().unwrap(),
+                )
             })
             .collect();
         assert_eq!(counts, expected());
-        let summary: serde_json::Value = serde_json::from_str(finished.stderr.lines().last().unwrap()).unwrap();
+        let summary: serde_json::Value =
+            serde_json::from_str(finished.stderr.lines().last().unwrap()).unwrap();
         assert_eq!(summary["state"], "complete");
         assert_eq!(summary["failed"], 0);
-        assert!(summary["latencyMicros"]["p99"].as_u64().unwrap() >= summary["latencyMicros"]["p50"].as_u64().unwrap());
+        assert!(
+            summary["latencyMicros"]["p99"].as_u64().unwrap()
+                >= summary["latencyMicros"]["p50"].as_u64().unwrap()
+        );
     }
 }
 
@@ -103,16 +125,26 @@ spec:
 #[test]
 fn ctrl_c_and_sigterm_drain_and_end_well() {
     let (_directory, path) = waterspout_e2e::manifest(ENDLESS);
-    for (workers, signal) in [("1", Signal::SIGINT), ("1", Signal::SIGTERM), ("3", Signal::SIGTERM)] {
+    for (workers, signal) in [
+        ("1", Signal::SIGINT),
+        ("1", Signal::SIGTERM),
+        ("3", Signal::SIGTERM),
+    ] {
         let run = Run::start(["run", path.to_str().unwrap(), "--workers", workers]);
-        wait_for("tuples", Duration::from_secs(20), || (run.stdout().lines().count() > 100).then_some(()));
+        wait_for("tuples", Duration::from_secs(20), || {
+            (run.stdout().lines().count() > 100).then_some(())
+        });
         run.signal(signal);
         let finished = run.finish(Duration::from_secs(20));
         assert!(finished.status.success(), "{finished:?}");
         let summary = finished.stderr.lines().last().unwrap();
         assert!(summary.starts_with("endless stopped in "), "{summary}");
         // What was emitted was also printed: every number from 0 on, without a gap.
-        let mut numbers: Vec<u64> = finished.stdout.lines().map(|line| line.parse().unwrap()).collect();
+        let mut numbers: Vec<u64> = finished
+            .stdout
+            .lines()
+            .map(|line| line.parse().unwrap())
+            .collect();
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.last().map(|last| *last as usize + 1), Some(numbers.len()));
@@ -129,7 +161,10 @@ fn no_process_outlives_the_program() {
     });
     run.signal(Signal::SIGKILL);
     wait_for("all processes to end", Duration::from_secs(10), || {
-        let all = workers.iter().flat_map(|(parent, child)| [Some(*parent), *child]).flatten();
+        let all = workers
+            .iter()
+            .flat_map(|(parent, child)| [Some(*parent), *child])
+            .flatten();
         let alive = all.filter(|process| is_alive(*process)).count();
         (alive == 0).then_some(())
     });

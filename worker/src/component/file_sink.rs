@@ -35,14 +35,30 @@ impl FileSink {
     pub fn new(config: &Value, context: &Context) -> Result<Self, ComponentError> {
         let config: FileSinkConfig = registry::parse(config, context)?;
         let directory = context.base.join(&config.directory);
-        let ending = if config.format == LineFormat::Json { "jsonl" } else { "txt" };
+        let ending = if config.format == LineFormat::Json {
+            "jsonl"
+        } else {
+            "txt"
+        };
         let path = directory.join(format!("{}-{}.{ending}", context.component, context.index));
-        let failed = |error| ComponentError::outside(format!("open '{}' to write to it", path.display()), error);
+        let failed =
+            |error| ComponentError::outside(format!("open '{}' to write to it", path.display()), error);
         std::fs::create_dir_all(&directory).map_err(failed)?;
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
         heal(&mut file).map_err(failed)?;
-        Ok(Self { format: config.format, inputs: context.inputs.clone(), path, file, lines: Vec::new() })
+        Ok(Self {
+            format: config.format,
+            inputs: context.inputs.clone(),
+            path,
+            file,
+            lines: Vec::new(),
+        })
     }
 
     /// Where the lines go.
@@ -76,7 +92,12 @@ fn heal(file: &mut File) -> std::io::Result<()> {
 impl Bolt for FileSink {
     fn execute(&mut self, tuple: Tuple<'_>, _out: &mut impl Emit) -> Result<(), ComponentError> {
         let input = self.inputs.iter().find(|input| input.stream == tuple.stream);
-        append_line(&mut self.lines, self.format, input.map_or(&[], |input| &input.fields), tuple.row);
+        append_line(
+            &mut self.lines,
+            self.format,
+            input.map_or(&[], |input| &input.fields),
+            tuple.row,
+        );
         Ok(())
     }
 
@@ -110,7 +131,10 @@ mod tests {
             task: 3,
             index: 0,
             tasks: 1,
-            inputs: vec![InputFields { stream: 0, fields: vec!["word".into()] }],
+            inputs: vec![InputFields {
+                stream: 0,
+                fields: vec!["word".into()],
+            }],
             outputs: Vec::new(),
             base: base.to_owned(),
             shared_stdout: false,
@@ -122,7 +146,11 @@ mod tests {
     fn write(sink: &mut FileSink, word: &str) {
         let mut row = Vec::new();
         RowWriter::new(&mut row).text(word);
-        let tuple = Tuple { stream: 0, source: 0, row: Row::new(&row) };
+        let tuple = Tuple {
+            stream: 0,
+            source: 0,
+            row: Row::new(&row),
+        };
         sink.execute(tuple, &mut Recorder::default()).expect("taken");
         sink.flush().expect("written");
     }

@@ -7,6 +7,7 @@
 mod clock;
 mod executor;
 mod inbox;
+mod positions;
 mod slot;
 mod stats;
 mod timer;
@@ -21,6 +22,7 @@ use waterspout_core::placement::WorkerIndex;
 
 pub use clock::Clock;
 pub use inbox::{Delivery, INBOX_BYTES, INBOX_FRAMES};
+pub use positions::Positions;
 pub use slot::{Command, Slot};
 pub use stats::{Latencies, Published};
 pub(crate) use wiring::ledger;
@@ -71,6 +73,7 @@ pub struct Node {
     clock: Clock,
     executor: Executor,
     timer: Timer,
+    positions: Positions,
     transport: Option<Arc<Transport>>,
     places: OnceLock<Vec<Place>>,
     failure: watch::Sender<Option<Failure>>,
@@ -82,12 +85,17 @@ impl Node {
     ///
     /// # Errors
     /// If the system has no thread left.
-    pub fn start(threads: usize, transport: Option<Arc<Transport>>) -> std::io::Result<Arc<Self>> {
+    pub fn start(
+        threads: usize,
+        positions: Positions,
+        transport: Option<Arc<Transport>>,
+    ) -> std::io::Result<Arc<Self>> {
         let clock = Clock::start();
         Ok(Arc::new(Self {
             clock,
             executor: Executor::start(threads)?,
             timer: Timer::start(clock)?,
+            positions,
             transport,
             places: OnceLock::new(),
             failure: watch::Sender::new(None),

@@ -138,7 +138,7 @@ impl Slot {
         self.mail();
     }
 
-    /// Asks the task to publish its position soon.
+    /// Asks the task to save its position soon.
     pub fn want_position(&self) {
         self.wants_position.store(true, Ordering::SeqCst);
         self.wake();
@@ -259,7 +259,7 @@ impl Slot {
             }
         };
         node.deliver(core);
-        self.publish(core, now - start);
+        self.publish(node, core, now - start)?;
         Ok(more)
     }
 
@@ -306,20 +306,33 @@ impl Slot {
         }
     }
 
-    fn publish(&self, core: &mut dyn TaskCore, busy_micros: u64) {
+    /// Publishes what the slice came to. A spout counts as drained only once its position is saved.
+    fn publish(
+        &self,
+        node: &Arc<Node>,
+        core: &mut dyn TaskCore,
+        busy_micros: u64,
+    ) -> Result<(), ComponentError> {
         let state = core.state();
         let latencies = core.take_latencies();
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let drained = state == TaskState::Drained && published.state != state;
+        let asked = self.wants_position.swap(false, Ordering::SeqCst);
+        if drained || (asked && core.unsaved() > 0) || core.unsaved() >= core.max_unsaved() {
+            if let Some(position) = core.position() {
+                node.positions
+                    .save(self.task, &position)
+                    .map_err(|error| ComponentError::outside("keep the position", error))?;
+            }
+            core.saved();
+        }
         published.counts = core.counts();
         published.busy_micros += busy_micros;
         for (count, micros) in latencies {
             published.latency.record(micros, u64::from(count));
         }
-        let drained = state == TaskState::Drained && published.state != state;
-        if self.wants_position.swap(false, Ordering::SeqCst) || drained {
-            published.position = core.position();
-        }
         published.state = state;
+        Ok(())
     }
 }
 
@@ -345,7 +358,7 @@ impl Wake for Slot {
 }
 
 fn source_of(error: &ComponentError) -> Option<String> {
-    std::error::Error::source(error).map(ToString::to_string)
+    std::error::Error::source(error).map(crate::worker::chain)
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> String {

@@ -16,8 +16,6 @@ pub struct Published {
     pub busy_micros: u64,
     /// How far the task is.
     pub state: TaskState,
-    /// Where the next process would go on, as of the last time that it was asked for.
-    pub position: Option<serde_json::Value>,
     /// Emit to ack, for spouts.
     pub latency: Latencies,
 }
@@ -28,7 +26,6 @@ impl Default for Published {
             counts: Counts::default(),
             busy_micros: 0,
             state: TaskState::Running,
-            position: None,
             latency: Latencies::default(),
         }
     }

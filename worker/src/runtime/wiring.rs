@@ -17,6 +17,7 @@ use crate::component::registry::{self, BoltVisitor, SpoutVisitor};
 use crate::component::{Bolt, ComponentError, Context, InputFields, Spout};
 use crate::gate::Gate;
 use crate::task::{BoltTask, Output, OutputEdge, OutputStream, SpoutTask, TaskCore};
+use crate::volume::VolumeError;
 
 /// Why the tasks of a plan cannot be made.
 #[derive(Debug, Error)]
@@ -28,6 +29,14 @@ pub enum BuildError {
         component: String,
         /// Why.
         source: ComponentError,
+    },
+    /// The position of a spout cannot be read.
+    #[error("read where component '{component}' goes on")]
+    ReadPosition {
+        /// The component's name.
+        component: String,
+        /// Why.
+        source: VolumeError,
     },
     /// The system has no thread left.
     #[error("start a thread for component '{component}'")]
@@ -52,8 +61,6 @@ pub struct Settings {
     pub shared_stdout: bool,
     /// Whether tuples on standard output are JSON whatever the manifest says.
     pub json_stdout: bool,
-    /// Where spouts go on, by task.
-    pub positions: Vec<(u32, serde_json::Value)>,
 }
 
 struct Host {
@@ -95,7 +102,11 @@ pub fn build(node: &Arc<Node>, plan: &ParsedPlan, settings: &Settings) -> Result
                 places.push(Place::At(worker));
                 continue;
             }
-            let core = make(plan, component, index as u32, task, settings).map_err(|source| {
+            let position = node.positions.read(task).map_err(|source| BuildError::ReadPosition {
+                component: component.name.clone(),
+                source,
+            })?;
+            let core = make(plan, component, index as u32, task, settings, position).map_err(|source| {
                 BuildError::MakeComponent {
                     component: component.name.clone(),
                     source,
@@ -135,6 +146,7 @@ fn make(
     index: u32,
     task: u32,
     settings: &Settings,
+    position: Option<serde_json::Value>,
 ) -> Result<Box<dyn TaskCore>, ComponentError> {
     let graph = plan.graph();
     let context = Context {
@@ -162,11 +174,7 @@ fn make(
     let host = Host {
         output: output(plan, component, task),
         ledger: ledger(plan, task, settings.life),
-        position: settings
-            .positions
-            .iter()
-            .find(|known| known.0 == task)
-            .map(|known| known.1.clone()),
+        position,
     };
     match component.role {
         Role::Spout => registry::make_spout(&component.kind, &component.config, &context, host)?,

@@ -168,4 +168,14 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
     fn position(&self) -> Option<serde_json::Value> {
         None
     }
+
+    fn unsaved(&self) -> u64 {
+        0
+    }
+
+    fn max_unsaved(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn saved(&mut self) {}
 }

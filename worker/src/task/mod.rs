@@ -88,4 +88,11 @@ pub trait TaskCore: Send {
     fn take_latencies(&mut self) -> Vec<Latency>;
     /// Where the next process would go on, for spouts that know.
     fn position(&self) -> Option<serde_json::Value>;
+    /// Roots that were acked since [`TaskCore::saved`]. What was not saved is emitted again after a death, so it counts
+    /// as in flight.
+    fn unsaved(&self) -> u64;
+    /// How many may be acked before the position must be saved.
+    fn max_unsaved(&self) -> u64;
+    /// The position was saved.
+    fn saved(&mut self);
 }

@@ -23,6 +23,9 @@ pub struct SpoutTask<S> {
     /// When to poll again after an idle poll, in microseconds.
     poll_at: u64,
     counts: Counts,
+    /// How many roots had been acked when the position was saved.
+    saved_at: u64,
+    max_unsaved: u64,
     latencies: Vec<Latency>,
 }
 
@@ -76,6 +79,8 @@ impl<S: Spout> SpoutTask<S> {
             ended: false,
             poll_at: 0,
             counts: Counts::default(),
+            saved_at: 0,
+            max_unsaved: settings.max_pending as u64,
             latencies: Vec::new(),
         }
     }
@@ -190,5 +195,17 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
 
     fn position(&self) -> Option<serde_json::Value> {
         self.spout.position()
+    }
+
+    fn unsaved(&self) -> u64 {
+        self.counts.acked - self.saved_at
+    }
+
+    fn max_unsaved(&self) -> u64 {
+        self.max_unsaved
+    }
+
+    fn saved(&mut self) {
+        self.saved_at = self.counts.acked;
     }
 }

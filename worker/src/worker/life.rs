@@ -16,7 +16,6 @@ use waterspout_core::plan::ParsedPlan;
 use super::control::Control;
 use super::epochs::Epochs;
 use super::inbound::News;
-use super::positions::Positions;
 use super::{Ended, STATUS, WorkerError};
 use crate::discovery::Peers;
 use crate::runtime::{self, Command, Node, Published};
@@ -26,7 +25,7 @@ use crate::volume::Volume;
 
 /// How often a worker looks after its tasks and its peers.
 const TICK: Duration = Duration::from_millis(20);
-/// How often positions and the status are written to the volume.
+/// How often positions and the status are written to the volume, at least.
 const SAVE_EVERY: Duration = Duration::from_millis(100);
 /// How long a worker that was told to end waits for others to say that they were, too.
 const ALONE: Duration = Duration::from_secs(1);
@@ -40,7 +39,6 @@ pub(super) struct Life<W> {
     peers: Option<Peers>,
     volume: Volume,
     status: Arc<StatusSource>,
-    positions: Positions,
     watch: W,
     saved: Instant,
     /// The state of each task of the topology, as far as it is known here.
@@ -72,7 +70,6 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         epochs: Epochs,
         volume: Volume,
         status: Arc<StatusSource>,
-        positions: Positions,
         watch: W,
     ) -> Self {
         let states = vec![TaskState::Running; plan.graph().task_count() as usize];
@@ -84,7 +81,6 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             peers,
             volume,
             status,
-            positions,
             watch,
             saved: Instant::now(),
             states,
@@ -296,7 +292,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         }
     }
 
-    /// Saves positions, then takes over the states: a spout counts as drained only once its position is saved.
+    /// Takes over the states of the tasks here, and tells the coordinator.
     fn look_after_tasks(&mut self) -> Result<(), WorkerError> {
         let seen: Vec<(u32, Published)> = self
             .node
@@ -310,7 +306,6 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             return Ok(());
         }
         self.saved = Instant::now();
-        self.positions.save(&seen, &self.volume)?;
         let report: Vec<_> = seen
             .iter()
             .map(|(task, published)| (*task, published.state))

@@ -7,7 +7,6 @@ mod control;
 mod epochs;
 mod inbound;
 mod life;
-mod positions;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -25,14 +24,13 @@ use waterspout_core::plan::{ParsedPlan, PlanError};
 use crate::discovery::{Announcement, Peers};
 use crate::http;
 use crate::parent::EXIT_UNUSABLE;
-use crate::runtime::{self, BuildError, Failure, Node, Settings};
+use crate::runtime::{self, BuildError, Failure, Node, Positions, Settings};
 use crate::status::{StatusSource, WorkerStatus};
 use crate::transport::{PeerId, TlsFiles, Transport, TransportConfig, TransportError};
 use crate::volume::{Volume, VolumeError};
 use epochs::Epochs;
 use inbound::Receiver;
 use life::Life;
-use positions::Positions;
 
 const STARTS: &str = "starts.json";
 /// The file of the volume with the [`WorkerStatus`].
@@ -237,15 +235,14 @@ pub async fn run(
     let threads = config
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
-    let node = Node::start(threads, transport.clone()).map_err(WorkerError::StartThreads)?;
-    let positions = Positions::read(&volume)?;
+    let node =
+        Node::start(threads, Positions::on(&volume), transport.clone()).map_err(WorkerError::StartThreads)?;
     let settings = Settings {
         me: config.index,
         life: starts as u32,
         base: config.base.clone(),
         shared_stdout: plan.plan().members.len() > 1,
         json_stdout: config.json_stdout,
-        positions: positions.all().to_vec(),
     };
     runtime::build(&node, &plan, &settings)?;
     status.attach(&node);
@@ -284,7 +281,6 @@ pub async fn run(
         epochs,
         volume,
         status,
-        positions,
         watch,
     );
     let ended = life.run(shutdown, news).await;

@@ -26,7 +26,9 @@ impl Server {
     /// A server that is not connected to yet.
     pub(super) fn new(address: &str) -> Result<Self, ComponentError> {
         let client = Client::open(format!("redis://{address}/")).map_err(|error| {
-            ComponentError::Settings(format!("'{address}' is no address of a Redis server ({error}); write host:port"))
+            ComponentError::Settings(format!(
+                "'{address}' is no address of a Redis server ({error}); write host:port"
+            ))
         })?;
         Ok(Self {
             address: address.to_owned(),
@@ -71,23 +73,33 @@ impl Server {
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 Ok(None)
             }
-            Err(error) => Err(ComponentError::outside(format!("{what} at redis '{}'", self.address), error)),
+            Err(error) => Err(ComponentError::outside(
+                format!("{what} at redis '{}'", self.address),
+                error,
+            )),
         }
     }
 
     /// How long to wait before the next try.
     pub(super) fn pause(&self) -> Duration {
-        self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
+        self.retry_at
+            .map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()))
     }
 
     fn connected(&mut self) -> Result<&mut redis::Connection, RedisError> {
-        if self.connection.as_ref().is_none_or(|connection| !connection.is_open()) {
+        if self
+            .connection
+            .as_ref()
+            .is_none_or(|connection| !connection.is_open())
+        {
             let connection = self.client.get_connection_with_timeout(TIMEOUT)?;
             connection.set_read_timeout(Some(TIMEOUT))?;
             connection.set_write_timeout(Some(TIMEOUT))?;
             self.connection = Some(connection);
         }
-        self.connection.as_mut().ok_or_else(|| RedisError::from((ErrorKind::Io, "not connected")))
+        self.connection
+            .as_mut()
+            .ok_or_else(|| RedisError::from((ErrorKind::Io, "not connected")))
     }
 }
 
@@ -96,5 +108,8 @@ fn may_pass(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_connection_dropped()
         || error.is_timeout()
-        || matches!(error.code(), Some("LOADING" | "MASTERDOWN" | "TRYAGAIN" | "READONLY" | "OOM" | "CLUSTERDOWN"))
+        || matches!(
+            error.code(),
+            Some("LOADING" | "MASTERDOWN" | "TRYAGAIN" | "READONLY" | "OOM" | "CLUSTERDOWN")
+        )
 }

@@ -23,9 +23,19 @@ pub struct RedisSink {
 }
 
 enum Command {
-    Append { stream: String, max_length: Option<u64> },
-    Increment { hash: String, field: FieldIndex, by: Option<FieldIndex> },
-    Add { set: String, member: FieldIndex },
+    Append {
+        stream: String,
+        max_length: Option<u64>,
+    },
+    Increment {
+        hash: String,
+        field: FieldIndex,
+        by: Option<FieldIndex>,
+    },
+    Add {
+        set: String,
+        member: FieldIndex,
+    },
 }
 
 impl RedisSink {
@@ -36,20 +46,32 @@ impl RedisSink {
     pub fn new(config: &Value, context: &Context) -> Result<Self, ComponentError> {
         let config: RedisSinkConfig = registry::parse(config, context)?;
         let command = match (config.append, config.increment, config.add) {
-            (Some(append), None, None) => Command::Append { stream: append.stream, max_length: append.max_length },
+            (Some(append), None, None) => Command::Append {
+                stream: append.stream,
+                max_length: append.max_length,
+            },
             (None, Some(increment), None) => Command::Increment {
                 hash: increment.hash,
                 field: context.field(&increment.field)?,
                 by: increment.by.map(|by| context.field(&by)).transpose()?,
             },
-            (None, None, Some(add)) => Command::Add { set: add.set, member: context.field(&add.member)? },
+            (None, None, Some(add)) => Command::Add {
+                set: add.set,
+                member: context.field(&add.member)?,
+            },
             _ => {
                 let component = &context.component;
-                let problem = format!("component '{component}' needs exactly one of append, increment and add");
+                let problem =
+                    format!("component '{component}' needs exactly one of append, increment and add");
                 return Err(ComponentError::Settings(problem));
             }
         };
-        Ok(Self { server: Server::new(&config.address)?, command, inputs: context.inputs.clone(), commands: Vec::new() })
+        Ok(Self {
+            server: Server::new(&config.address)?,
+            command,
+            inputs: context.inputs.clone(),
+            commands: Vec::new(),
+        })
     }
 
     fn command(&self, tuple: Tuple<'_>) -> Result<Cmd, ComponentError> {
@@ -72,7 +94,9 @@ impl RedisSink {
                 let by = match by {
                     None => 1,
                     Some(by) => tuple.row.int(by.of(tuple.stream)).ok_or_else(|| {
-                        ComponentError::Tuple("the field that 'increment.by' names holds no integer".to_owned())
+                        ComponentError::Tuple(
+                            "the field that 'increment.by' names holds no integer".to_owned(),
+                        )
                     })?,
                 };
                 let mut command = redis::cmd("HINCRBY");
@@ -101,7 +125,11 @@ impl Bolt for RedisSink {
             for command in batch {
                 pipeline.add_command(command.clone()).ignore();
             }
-            while self.server.with("write", |connection| pipeline.query::<()>(connection))?.is_none() {
+            while self
+                .server
+                .with("write", |connection| pipeline.query::<()>(connection))?
+                .is_none()
+            {
                 std::thread::sleep(self.server.pause());
             }
         }

@@ -6,7 +6,10 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use redis::streams::{StreamAutoClaimOptions, StreamAutoClaimReply, StreamId, StreamInfoGroupsReply, StreamReadOptions, StreamReadReply};
+use redis::streams::{
+    StreamAutoClaimOptions, StreamAutoClaimReply, StreamId, StreamInfoGroupsReply, StreamReadOptions,
+    StreamReadReply,
+};
 use redis::{Commands, RedisError};
 use serde_json::Value;
 use waterspout_core::component::redis::{RedisFrom, RedisSpoutConfig};
@@ -75,14 +78,19 @@ impl RedisSpout {
         if self.ready {
             return Ok(true);
         }
-        let from = if self.config.from == RedisFrom::Latest { "$" } else { "0" };
+        let from = if self.config.from == RedisFrom::Latest {
+            "$"
+        } else {
+            "0"
+        };
         let (stream, group) = (self.config.stream.clone(), self.config.group.clone());
-        let made = self.server.with(&format!("make the consumer group '{group}' of '{stream}'"), |connection| {
-            match connection.xgroup_create_mkstream::<_, _, _, ()>(&stream, &group, from) {
+        let made = self.server.with(
+            &format!("make the consumer group '{group}' of '{stream}'"),
+            |connection| match connection.xgroup_create_mkstream::<_, _, _, ()>(&stream, &group, from) {
                 Err(error) if error.code() == Some("BUSYGROUP") => Ok(()),
                 made => made,
-            }
-        })?;
+            },
+        )?;
         self.ready = made.is_some();
         Ok(self.ready)
     }
@@ -105,14 +113,18 @@ impl RedisSpout {
     /// Entries to emit: first those of the life before, then those of consumers that are gone, then new ones.
     fn read(&mut self, count: usize) -> Result<Option<Vec<Entry>>, ComponentError> {
         if let Some(own) = self.own.clone() {
-            let Some(entries) = self.read_group(&own, count, None)? else { return Ok(None) };
+            let Some(entries) = self.read_group(&own, count, None)? else {
+                return Ok(None);
+            };
             self.own = entries.last().map(|entry| entry.id.clone());
             if !entries.is_empty() {
                 return Ok(Some(entries));
             }
         }
         if Instant::now() >= self.claim_at {
-            let Some(entries) = self.claim(count)? else { return Ok(None) };
+            let Some(entries) = self.claim(count)? else {
+                return Ok(None);
+            };
             if !entries.is_empty() {
                 return Ok(Some(entries));
             }
@@ -121,14 +133,22 @@ impl RedisSpout {
         self.read_group(">", count, block)
     }
 
-    fn read_group(&mut self, id: &str, count: usize, block: Option<usize>) -> Result<Option<Vec<Entry>>, ComponentError> {
-        let mut options = StreamReadOptions::default().group(&self.config.group, &self.consumer).count(count);
+    fn read_group(
+        &mut self,
+        id: &str,
+        count: usize,
+        block: Option<usize>,
+    ) -> Result<Option<Vec<Entry>>, ComponentError> {
+        let mut options = StreamReadOptions::default()
+            .group(&self.config.group, &self.consumer)
+            .count(count);
         if let Some(block) = block {
             options = options.block(block);
         }
         let stream = &self.config.stream;
         let reply = self.server.with(&format!("read '{stream}'"), |connection| {
-            let reply: Result<Option<StreamReadReply>, RedisError> = connection.xread_options(&[stream], &[id], &options);
+            let reply: Result<Option<StreamReadReply>, RedisError> =
+                connection.xread_options(&[stream], &[id], &options);
             reply
         });
         let reply = match reply {
@@ -166,7 +186,11 @@ impl RedisSpout {
         }
         self.cursor = reply.next_stream_id;
         let claimed = reply.claimed.into_iter().map(entry);
-        Ok(Some(claimed.filter(|entry| !self.in_flight.contains(&entry.id)).collect()))
+        Ok(Some(
+            claimed
+                .filter(|entry| !self.in_flight.contains(&entry.id))
+                .collect(),
+        ))
     }
 
     /// Whether the group has nothing more to deliver and nobody has anything pending.
@@ -180,7 +204,9 @@ impl RedisSpout {
     }
 
     fn emit(&self, message: u64, out: &mut impl EmitRoot) -> Result<(), ComponentError> {
-        let Some(entry) = self.window.get(message) else { return Ok(()) };
+        let Some(entry) = self.window.get(message) else {
+            return Ok(());
+        };
         out.emit_root(0, message, |row| {
             for field in &self.fields {
                 match entry.values.get(field) {
@@ -205,7 +231,10 @@ fn entry(read: StreamId) -> Entry {
         };
         (field, value)
     });
-    Entry { id: read.id, values: values.collect() }
+    Entry {
+        id: read.id,
+        values: values.collect(),
+    }
 }
 
 impl Spout for RedisSpout {
@@ -228,7 +257,11 @@ impl Spout for RedisSpout {
             return Ok(Polled::Idle(self.server.pause().max(LOOK_AGAIN)));
         };
         if entries.is_empty() {
-            if self.config.bounded && self.window.is_empty() && self.acked.is_empty() && self.is_exhausted()? {
+            if self.config.bounded
+                && self.window.is_empty()
+                && self.acked.is_empty()
+                && self.is_exhausted()?
+            {
                 return Ok(Polled::Done);
             }
             return Ok(Polled::Idle(LOOK_AGAIN));
@@ -256,6 +289,10 @@ impl Spout for RedisSpout {
     }
 
     fn settled(&mut self) -> Result<(), ComponentError> {
-        if self.acked.len() >= BATCH { self.acknowledge() } else { Ok(()) }
+        if self.acked.len() >= BATCH {
+            self.acknowledge()
+        } else {
+            Ok(())
+        }
     }
 }
