@@ -264,7 +264,10 @@ impl Machine {
             .is_some_and(|member| member.uid == self.incarnation.uid || self.lacks(Mutation::NewPodJoins));
         let given_up = self.plan.as_ref().is_some_and(|plan| plan.has_given_up(self.me))
             && !self.lacks(Mutation::GivenUpLetIn);
-        if waits && named && !given_up && epoch >= newest {
+        // Named again by a newer plan, it belongs to that plan's epoch, not to one it was in before.
+        let since = self.plan.as_ref().and_then(|plan| plan.asked(self.me)).map(|member| member.since);
+        let again = since.is_some_and(|since| since > epoch) && !self.lacks(Mutation::GivenUpLetIn);
+        if waits && named && !given_up && !again && epoch >= newest {
             self.learn(committed.plan.clone());
             if self.exited.is_none() {
                 self.join_empty(committed);
