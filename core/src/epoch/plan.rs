@@ -105,7 +105,11 @@ pub fn whom_to_ask<'a>(
     given_up: &[WorkerIndex],
 ) -> Vec<Member> {
     let mut asked: BTreeMap<WorkerIndex, Member> = BTreeMap::new();
-    for member in since_started.into_iter().flat_map(|plan| &plan.members).chain(members) {
+    for member in since_started
+        .into_iter()
+        .flat_map(|plan| &plan.members)
+        .chain(members)
+    {
         asked.insert(member.index, *member);
     }
     asked.retain(|index, _| !given_up.contains(index));

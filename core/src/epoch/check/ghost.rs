@@ -23,7 +23,12 @@ pub(super) struct Ghost {
 
 impl Ghost {
     pub(super) fn hold(&mut self, task: TaskId, process: ProcessId, roots: impl IntoIterator<Item = Root>) {
-        self.held.entry(task).or_default().entry(process).or_default().extend(roots);
+        self.held
+            .entry(task)
+            .or_default()
+            .entry(process)
+            .or_default()
+            .extend(roots);
     }
 
     pub(super) fn lose(&mut self, lost: impl Fn(ProcessId) -> bool) {
@@ -33,7 +38,12 @@ impl Ghost {
     }
 
     fn required(&self, task: TaskId) -> BTreeSet<Root> {
-        let held = self.held.get(&task).into_iter().flat_map(BTreeMap::values).flatten();
+        let held = self
+            .held
+            .get(&task)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .flatten();
         held.filter(|root| self.acked.contains(root)).copied().collect()
     }
 }
@@ -44,13 +54,17 @@ impl World {
         let pod = &self.pods[process.0];
         let Some(alive) = &pod.process else { return false };
         let epoch = alive.machine.epoch();
-        self.plans.iter().any(|plan| plan.epoch > epoch && is_without(plan, pod.index, pod.uid))
+        self.plans
+            .iter()
+            .any(|plan| plan.epoch > epoch && is_without(plan, pod.index, pod.uid))
     }
 
     /// S1 and the checks that hold at any time.
     pub(super) fn check_always(&mut self) -> Result<(), String> {
         for (at, pod) in self.pods.iter().enumerate() {
-            let Some(epoch) = pod.process.as_ref().map(|process| process.machine.epoch()) else { continue };
+            let Some(epoch) = pod.process.as_ref().map(|process| process.machine.epoch()) else {
+                continue;
+            };
             let twin = self.pods[..at].iter().any(|other| {
                 let twin_epoch = other.process.as_ref().map(|process| process.machine.epoch());
                 other.index == pod.index && epoch > Epoch(0) && twin_epoch == Some(epoch)
@@ -60,8 +74,15 @@ impl World {
             }
         }
         let newest = self.processes().filter(|process| process.machine.is_started());
-        let newest = newest.map(|process| process.machine.epoch()).max().unwrap_or_default();
-        if newest > self.ghost.started { self.check_start(newest) } else { Ok(()) }
+        let newest = newest
+            .map(|process| process.machine.epoch())
+            .max()
+            .unwrap_or_default();
+        if newest > self.ghost.started {
+            self.check_start(newest)
+        } else {
+            Ok(())
+        }
     }
 
     /// S2 and S3 at the first start of an epoch.
@@ -72,10 +93,17 @@ impl World {
 
     /// S2 and S3 of the processes that run this epoch.
     pub(super) fn check_state(&mut self, epoch: Epoch, starts: bool) -> Result<(), String> {
-        let plan = self.plans.iter().find(|plan| plan.epoch == epoch).cloned().unwrap();
+        let plan = self
+            .plans
+            .iter()
+            .find(|plan| plan.epoch == epoch)
+            .cloned()
+            .unwrap();
         for task in (0..self.shape.tasks()).map(TaskId) {
             let index = owner(&plan.placement, task).unwrap();
-            let runner = self.runner(index, epoch).filter(|&process| !self.is_abandoned(process));
+            let runner = self
+                .runner(index, epoch)
+                .filter(|&process| !self.is_abandoned(process));
             let Some(runner) = runner else {
                 if starts {
                     self.ghost.held.remove(&task);
@@ -92,14 +120,20 @@ impl World {
                         self.ghost.held.insert(task, BTreeMap::from([(runner, roots)]));
                     }
                 }
-                Content::Spout { position, undelivered, pending } => {
+                Content::Spout {
+                    position,
+                    undelivered,
+                    pending,
+                } => {
                     let lost = (0..*position).map(|n| task.0 * 100 + n).find(|root| {
                         !self.ghost.acked.contains(root)
                             && !undelivered.contains(root)
                             && !pending.contains_key(root)
                     });
                     if let Some(lost) = lost {
-                        return Err(format!("S3: root {lost} is neither acked nor pending in {epoch:?}"));
+                        return Err(format!(
+                            "S3: root {lost} is neither acked nor pending in {epoch:?}"
+                        ));
                     }
                 }
             }

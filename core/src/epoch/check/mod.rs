@@ -10,7 +10,10 @@
 //! ```
 //!
 //! Invariants: the same seed gives the same schedule; the machine as it is passes everything here; each mutation fails.
-#![allow(clippy::unwrap_used, reason = "a test that finds nothing where it looks has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that finds nothing where it looks has failed"
+)]
 
 mod explore;
 mod ghost;

@@ -31,8 +31,11 @@ impl World {
     pub(super) fn publish(&mut self, changes: &[Change]) -> bool {
         let epoch = Epoch(self.plans.last().map_or(0, |plan| plan.epoch.0) + 1);
         let before = self.plans.last().cloned();
-        let mut members: Vec<u32> =
-            before.iter().flat_map(|plan| &plan.members).map(|member| member.index.0).collect();
+        let mut members: Vec<u32> = before
+            .iter()
+            .flat_map(|plan| &plan.members)
+            .map(|member| member.index.0)
+            .collect();
         let mut given_up: Vec<WorkerIndex> = before.iter().flat_map(|plan| plan.given_up.clone()).collect();
         let mut active = before.as_ref().is_none_or(|plan| plan.active);
         let mut turn = self.turn;
@@ -66,8 +69,10 @@ impl World {
         given_up.retain(|index| !members.contains(&index.0));
         given_up.sort_unstable();
         given_up.dedup();
-        let members: Vec<Member> =
-            members.iter().map(|&index| self.name(WorkerIndex(index), epoch, before.as_ref())).collect();
+        let members: Vec<Member> = members
+            .iter()
+            .map(|&index| self.name(WorkerIndex(index), epoch, before.as_ref()))
+            .collect();
         let coordinator = coordinator.filter(|&at| members.iter().any(|member| member.index.0 == at));
         let known = self.known_started;
         let ask = match self.flaw {
@@ -76,7 +81,11 @@ impl World {
                 let running = self.plans.iter().filter(|plan| plan.epoch == known);
                 whom_to_ask(running, &members, &given_up)
             }
-            _ => whom_to_ask(self.plans.iter().filter(|plan| plan.epoch >= known), &members, &given_up),
+            _ => whom_to_ask(
+                self.plans.iter().filter(|plan| plan.epoch >= known),
+                &members,
+                &given_up,
+            ),
         };
         let placement = (0..self.shape.tasks() as usize)
             .map(|task| members[(task + turn) % members.len()].index)
@@ -99,7 +108,13 @@ impl World {
     fn name(&mut self, index: WorkerIndex, epoch: Epoch, before: Option<&PlanHead>) -> Member {
         self.need_pod(index);
         let uid = self.pods.iter().rfind(|pod| pod.index == index).unwrap().uid;
-        let known = before.and_then(|plan| plan.asked(index)).filter(|member| member.uid == uid);
-        Member { index, uid, since: known.map_or(epoch, |member| member.since) }
+        let known = before
+            .and_then(|plan| plan.asked(index))
+            .filter(|member| member.uid == uid);
+        Member {
+            index,
+            uid,
+            since: known.map_or(epoch, |member| member.since),
+        }
     }
 }

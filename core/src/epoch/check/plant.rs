@@ -27,7 +27,11 @@ pub(super) struct Packet {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Content {
-    Spout { position: u32, undelivered: BTreeSet<Root>, pending: BTreeMap<Root, u32> },
+    Spout {
+        position: u32,
+        undelivered: BTreeSet<Root>,
+        pending: BTreeMap<Root, u32>,
+    },
     Bolt(BTreeSet<Root>),
 }
 
@@ -61,7 +65,11 @@ impl Shape {
 
     pub(super) fn empty(&self, task: TaskId) -> Content {
         if task.0 < self.spouts {
-            Content::Spout { position: 0, undelivered: BTreeSet::new(), pending: BTreeMap::new() }
+            Content::Spout {
+                position: 0,
+                undelivered: BTreeSet::new(),
+                pending: BTreeMap::new(),
+            }
         } else {
             Content::Bolt(BTreeSet::new())
         }
@@ -82,7 +90,10 @@ pub(super) struct Plant {
 impl Plant {
     pub(super) fn new(start: u64) -> Self {
         // Lives of a process must not mistake each other's attempts.
-        Self { attempts: start as u32 * 1000, ..Self::default() }
+        Self {
+            attempts: start as u32 * 1000,
+            ..Self::default()
+        }
     }
 
     pub(super) fn bolt(&self, task: TaskId) -> Option<&BTreeSet<Root>> {
@@ -95,19 +106,29 @@ impl Plant {
     /// A spout task that can emit.
     pub(super) fn emitter(&self, shape: &Shape) -> Option<TaskId> {
         let can = |task: &Task| match &task.content {
-            Content::Spout { position, undelivered, .. } => {
-                !task.frozen && (!undelivered.is_empty() || *position < shape.roots)
-            }
+            Content::Spout {
+                position,
+                undelivered,
+                ..
+            } => !task.frozen && (!undelivered.is_empty() || *position < shape.roots),
             Content::Bolt(_) => false,
         };
-        self.tasks.iter().find(|(_, task)| self.spouts_on && can(task)).map(|(&task, _)| task)
+        self.tasks
+            .iter()
+            .find(|(_, task)| self.spouts_on && can(task))
+            .map(|(&task, _)| task)
     }
 
     /// Emits a root of a spout.
     pub(super) fn emit(&mut self, spout: TaskId) -> Option<(Root, u32)> {
         self.attempts += 1;
         let attempt = self.attempts;
-        let Content::Spout { position, undelivered, pending } = &mut self.tasks.get_mut(&spout)?.content else {
+        let Content::Spout {
+            position,
+            undelivered,
+            pending,
+        } = &mut self.tasks.get_mut(&spout)?.content
+        else {
             return None;
         };
         let root = undelivered.pop_first().unwrap_or_else(|| {
@@ -130,7 +151,10 @@ impl Plant {
     /// Fails all roots in flight, so that they come again.
     pub(super) fn fail_all(&mut self) {
         for task in self.tasks.values_mut().filter(|task| !task.frozen) {
-            if let Content::Spout { undelivered, pending, .. } = &mut task.content {
+            if let Content::Spout {
+                undelivered, pending, ..
+            } = &mut task.content
+            {
                 undelivered.extend(std::mem::take(pending).into_keys());
             }
         }
@@ -152,7 +176,11 @@ impl Plant {
             Some(task) => {
                 task.frozen = true;
                 match &task.content {
-                    Content::Spout { position, undelivered, .. } => Content::Spout {
+                    Content::Spout {
+                        position,
+                        undelivered,
+                        ..
+                    } => Content::Spout {
                         position: *position,
                         undelivered: undelivered.clone(),
                         pending: BTreeMap::new(),
@@ -169,8 +197,16 @@ impl Plant {
         let mut tasks = BTreeMap::new();
         for id in mine {
             let task = self.tasks.remove(&id).map(|task| task.content);
-            let content = task.or_else(|| self.prepared.remove(&id)).unwrap_or_else(|| shape.empty(id));
-            tasks.insert(id, Task { content, frozen: false });
+            let content = task
+                .or_else(|| self.prepared.remove(&id))
+                .unwrap_or_else(|| shape.empty(id));
+            tasks.insert(
+                id,
+                Task {
+                    content,
+                    frozen: false,
+                },
+            );
         }
         self.tasks = tasks;
         self.prepared.clear();

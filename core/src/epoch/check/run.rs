@@ -45,7 +45,12 @@ pub(super) fn run(scenario: &Scenario, flaw: Flaw, seed: u64, traced: bool) -> R
         Ok(()) => Ok(schedule.steps),
         Err(what) => {
             let Schedule { trace, .. } = schedule;
-            Err(Failure { scenario: scenario.name, seed, what, trace })
+            Err(Failure {
+                scenario: scenario.name,
+                seed,
+                what,
+                trace,
+            })
         }
     }
 }
@@ -64,7 +69,8 @@ impl Schedule {
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
         self.steps += 1;
         if self.traced {
-            self.trace.push(format!("{happening:?} {}", self.world.describe(&happening)));
+            self.trace
+                .push(format!("{happening:?} {}", self.world.describe(&happening)));
         }
         self.world.happen(happening)
     }
@@ -79,7 +85,10 @@ impl Schedule {
             if step % 40 == 0 {
                 self.weights = (0..8).map(|_| self.rng.pick(&[0, 1, 4, 16])).collect();
                 self.world.parted = match self.rng.below(3) {
-                    0 => vec![(self.rng.below(4), self.rng.below(4)), (self.rng.below(4), self.rng.below(4))],
+                    0 => vec![
+                        (self.rng.below(4), self.rng.below(4)),
+                        (self.rng.below(4), self.rng.below(4)),
+                    ],
                     _ => Vec::new(),
                 };
             }
@@ -91,8 +100,10 @@ impl Schedule {
                 self.world.known_started = self.world.ghost.started;
             }
             let all = self.world.happenings();
-            let weighed: Vec<(Happening, u32)> =
-                all.into_iter().map(|happening| (happening, self.weigh(&happening, crashes, cuts))).collect();
+            let weighed: Vec<(Happening, u32)> = all
+                .into_iter()
+                .map(|happening| (happening, self.weigh(&happening, crashes, cuts)))
+                .collect();
             let total: u32 = weighed.iter().map(|(_, weight)| weight).sum();
             if total == 0 {
                 continue;
@@ -211,47 +222,72 @@ impl Schedule {
                 self.happen(drain)?;
             }
         }
-        if must { Err(format!("L1: stuck: {}", self.world.standstill())) } else { Ok(()) }
+        if must {
+            Err(format!("L1: stuck: {}", self.world.standstill()))
+        } else {
+            Ok(())
+        }
     }
 
     /// Connecting to somebody who will be refused goes on for ever.
     fn is_vain(&self, happening: &Happening) -> bool {
-        let Happening::Connect(a, b) = happening else { return false };
+        let Happening::Connect(a, b) = happening else {
+            return false;
+        };
         let refused = |at: usize, other: usize| {
-            let life = self.world.pods[other].process.as_ref().map(|process| process.machine.incarnation());
+            let life = self.world.pods[other]
+                .process
+                .as_ref()
+                .map(|process| process.machine.incarnation());
             let process = self.world.pods[at].process.as_ref();
             process.zip(life).is_some_and(|(process, life)| {
-                process.machine.standing(self.world.pods[other].index, life).is_err()
+                process
+                    .machine
+                    .standing(self.world.pods[other].index, life)
+                    .is_err()
                     && process.machine.newest_plan().map(|plan| plan.epoch)
                         == self.world.plans.last().map(|plan| plan.epoch)
             })
         };
         let vain = refused(a.0, b.0) && refused(b.0, a.0);
         let idle = |at: usize| {
-            self.world.pods[at].process.as_ref().is_some_and(|process| process.machine.epoch().0 == 0)
+            self.world.pods[at]
+                .process
+                .as_ref()
+                .is_some_and(|process| process.machine.epoch().0 == 0)
         };
         vain || (refused(a.0, b.0) && idle(b.0)) || (refused(b.0, a.0) && idle(a.0))
     }
 
     fn is_done(&self) -> bool {
-        let Some(plan) = self.world.plans.last() else { return true };
+        let Some(plan) = self.world.plans.last() else {
+            return true;
+        };
         let runs = plan.members.iter().all(|member| {
-            self.world.runner(WorkerIndex(member.index.0), plan.epoch).is_some_and(|id| {
-                let process = self.world.process(id);
-                process.machine.is_started() && process.plant.spouts_on == plan.active
-            })
+            self.world
+                .runner(WorkerIndex(member.index.0), plan.epoch)
+                .is_some_and(|id| {
+                    let process = self.world.process(id);
+                    process.machine.is_started() && process.plant.spouts_on == plan.active
+                })
         });
         // A spout that began again from nothing brings what was acked already, too.
         let rest = self.world.processes().any(|process| {
             process.machine.epoch() == plan.epoch
                 && process.plant.tasks.values().any(|task| match &task.content {
-                    Content::Spout { position, undelivered, pending } => {
-                        *position < self.world.shape.roots || !undelivered.is_empty() || !pending.is_empty()
-                    }
+                    Content::Spout {
+                        position,
+                        undelivered,
+                        pending,
+                    } => *position < self.world.shape.roots || !undelivered.is_empty() || !pending.is_empty(),
                     Content::Bolt(_) => false,
                 })
         });
-        let acked = self.world.shape.all_roots().all(|root| self.world.ghost.acked.contains(&root));
+        let acked = self
+            .world
+            .shape
+            .all_roots()
+            .all(|root| self.world.ghost.acked.contains(&root));
         runs && (!plan.active || (acked && !rest))
     }
 }
@@ -267,7 +303,10 @@ impl World {
                     pod.index.0,
                     process.machine.epoch().0,
                     process.machine.phase(),
-                    process.machine.promised.map(|ballot| (ballot.epoch.0, ballot.attempt)),
+                    process
+                        .machine
+                        .promised
+                        .map(|ballot| (ballot.epoch.0, ballot.attempt)),
                 ),
             })
             .collect();

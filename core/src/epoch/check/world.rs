@@ -141,11 +141,17 @@ impl World {
     }
 
     fn is_alive(&self, id: ProcessId) -> bool {
-        self.pods[id.0].process.as_ref().is_some_and(|process| process.id == id)
+        self.pods[id.0]
+            .process
+            .as_ref()
+            .is_some_and(|process| process.id == id)
     }
 
     fn incarnation(&self, id: ProcessId) -> Incarnation {
-        Incarnation { uid: self.pods[id.0].uid, start: id.1 }
+        Incarnation {
+            uid: self.pods[id.0].uid,
+            start: id.1,
+        }
     }
 
     pub(super) fn need_pod(&mut self, index: WorkerIndex) {
@@ -157,14 +163,23 @@ impl World {
     /// A new pod for an index. Uids have no order.
     pub(super) fn replace_pod(&mut self, index: WorkerIndex) {
         let uid = (self.pods.len() as u64 * 7919 + 13) % 101;
-        self.pods.push(Pod { index, uid, saved: Saved::default(), starts: 0, process: None });
+        self.pods.push(Pod {
+            index,
+            uid,
+            saved: Saved::default(),
+            starts: 0,
+            process: None,
+        });
     }
 
     /// What a plan has given up may be lost.
     pub(super) fn lose_abandoned(&mut self) {
         let plan = self.plans.last().unwrap();
-        let without: Vec<bool> =
-            self.pods.iter().map(|pod| is_without(plan, pod.index, pod.uid)).collect();
+        let without: Vec<bool> = self
+            .pods
+            .iter()
+            .map(|pod| is_without(plan, pod.index, pod.uid))
+            .collect();
         self.ghost.lose(|process| without[process.0]);
     }
 
@@ -172,7 +187,9 @@ impl World {
     pub(super) fn is_wanted(&self, pod: usize) -> bool {
         let pod = &self.pods[pod];
         let newest = self.plans.last();
-        newest.and_then(|plan| plan.asked(pod.index)).is_some_and(|member| member.uid == pod.uid)
+        newest
+            .and_then(|plan| plan.asked(pod.index))
+            .is_some_and(|member| member.uid == pod.uid)
     }
 
     /// All that can happen, faults included.
@@ -190,7 +207,11 @@ impl World {
                     if !end.control.is_empty() {
                         all.push(Happening::Control(at, side));
                     }
-                    if end.data.front().is_some_and(|packet| packet.epoch <= self.process(to).machine.epoch()) {
+                    if end
+                        .data
+                        .front()
+                        .is_some_and(|packet| packet.epoch <= self.process(to).machine.epoch())
+                    {
                         all.push(Happening::Data(at, side));
                     }
                     if !end.copies.is_empty() {
@@ -244,7 +265,10 @@ impl World {
     fn can_connect(&self, a: ProcessId, b: ProcessId) -> bool {
         let (one, two) = (&self.pods[a.0], &self.pods[b.0]);
         let parted = self.parted.contains(&(a.0, b.0)) || self.parted.contains(&(b.0, a.0));
-        let open = self.connections.iter().any(|connection| connection.between == [a, b] && !connection.cut);
+        let open = self
+            .connections
+            .iter()
+            .any(|connection| connection.between == [a, b] && !connection.cut);
         let wanted = self.process(a).machine.peers().contains(&two.index)
             || self.process(b).machine.peers().contains(&one.index);
         one.index != two.index && wanted && !parted && !open
@@ -265,7 +289,14 @@ impl World {
                 let hello = end.hello.take().unwrap();
                 end.up = true;
                 let (peer, incarnation) = (self.pods[from.0].index, self.incarnation(from));
-                self.step(to, Event::PeerUp { peer, incarnation, hello })?;
+                self.step(
+                    to,
+                    Event::PeerUp {
+                        peer,
+                        incarnation,
+                        hello,
+                    },
+                )?;
                 if self.is_alive(to) && self.process(to).machine.standing(peer, incarnation).is_ok() {
                     let believed = &mut self.pods[to.0].process.as_mut().unwrap().believed;
                     let newest = believed.entry(peer).or_insert(from);
@@ -276,7 +307,14 @@ impl World {
                 let (to, from) = self.sides(at, side);
                 let message = self.connections[at].ends[side].control.pop_front().unwrap();
                 let (peer, incarnation) = (self.pods[from.0].index, self.incarnation(from));
-                self.step(to, Event::Message { from: peer, incarnation, message })?;
+                self.step(
+                    to,
+                    Event::Message {
+                        from: peer,
+                        incarnation,
+                        message,
+                    },
+                )?;
             }
             Happening::Data(at, side) => {
                 let (to, from) = self.sides(at, side);
@@ -296,8 +334,22 @@ impl World {
                 {
                     self.ghost.hold(copy.task, to, roots.iter().copied());
                 }
-                self.pods[to.0].process.as_mut().unwrap().plant.copies.insert(copy, content);
-                self.step(to, Event::CopyArrived { from: peer, incarnation, ballot, copy })?;
+                self.pods[to.0]
+                    .process
+                    .as_mut()
+                    .unwrap()
+                    .plant
+                    .copies
+                    .insert(copy, content);
+                self.step(
+                    to,
+                    Event::CopyArrived {
+                        from: peer,
+                        incarnation,
+                        ballot,
+                        copy,
+                    },
+                )?;
             }
             Happening::Notice(at, side) => {
                 let (to, from) = self.sides(at, side);
@@ -347,7 +399,10 @@ impl World {
     /// One end stops listening; the other will see the end.
     fn close(&mut self, at: usize, side: usize) {
         self.connections[at].cut = true;
-        self.connections[at].ends[side] = End { closed: true, ..End::default() };
+        self.connections[at].ends[side] = End {
+            closed: true,
+            ..End::default()
+        };
     }
 
     fn tidy(&mut self) {
@@ -356,21 +411,35 @@ impl World {
             connection.cut |= connection.between.iter().any(|&id| !self.is_alive(id));
         }
         connections.retain(|connection| {
-            connection.between.iter().zip(&connection.ends).any(|(&id, end)| !end.closed && self.is_alive(id))
+            connection
+                .between
+                .iter()
+                .zip(&connection.ends)
+                .any(|(&id, end)| !end.closed && self.is_alive(id))
         });
         self.connections = connections;
     }
 
     fn connect(&mut self, a: ProcessId, b: ProcessId) {
-        let hello = |id| End { hello: Some(self.process(id).machine.hello()), ..End::default() };
+        let hello = |id| End {
+            hello: Some(self.process(id).machine.hello()),
+            ..End::default()
+        };
         let ends = [hello(b), hello(a)];
-        self.connections.push(Connection { between: [a, b], ends, cut: false });
+        self.connections.push(Connection {
+            between: [a, b],
+            ends,
+            cut: false,
+        });
     }
 
     fn start(&mut self, at: usize) -> Result<(), String> {
         let pod = &mut self.pods[at];
         pod.starts += 1;
-        let incarnation = Incarnation { uid: pod.uid, start: pod.starts };
+        let incarnation = Incarnation {
+            uid: pod.uid,
+            start: pod.starts,
+        };
         let config = Config { retry_ms: 1_000 };
         let mut machine = Machine::new(pod.index, incarnation, pod.saved.clone(), config);
         if let Flaw::Machine(mutation) = self.flaw {
@@ -405,7 +474,12 @@ impl World {
         let id = process.id;
         let event = match process.jobs.remove(job) {
             Job::Opened(epoch) => Event::Opened { epoch },
-            Job::Drained(ballot, wave) => Event::Drained { ballot, wave, complete, traffic: Vec::new() },
+            Job::Drained(ballot, wave) => Event::Drained {
+                ballot,
+                wave,
+                complete,
+                traffic: Vec::new(),
+            },
             Job::Snapshotted(ballot) => Event::Snapshotted { ballot },
             Job::Installed(ballot) => Event::Installed { ballot },
         };
@@ -415,13 +489,17 @@ impl World {
     /// The connection over which a process reaches the life of a peer that its machine has a link to.
     fn route(&self, from: ProcessId, to: WorkerIndex) -> Option<(usize, usize)> {
         let life = self.process(from).machine.links.get(&to)?.incarnation;
-        self.connections.iter().enumerate().rev().find_map(|(at, connection)| {
-            let side = connection.between.iter().position(|&id| id == from)?;
-            let peer = connection.between[1 - side];
-            let usable = connection.ends[side].up && !connection.ends[side].closed && !connection.cut;
-            let right = self.pods[peer.0].index == to && self.incarnation(peer) == life;
-            (usable && right).then_some((at, 1 - side))
-        })
+        self.connections
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(at, connection)| {
+                let side = connection.between.iter().position(|&id| id == from)?;
+                let peer = connection.between[1 - side];
+                let usable = connection.ends[side].up && !connection.ends[side].closed && !connection.cut;
+                let right = self.pods[peer.0].index == to && self.incarnation(peer) == life;
+                (usable && right).then_some((at, 1 - side))
+            })
     }
 
     fn act(&mut self, id: ProcessId, actions: Vec<Action>) -> Result<(), String> {
@@ -450,7 +528,9 @@ impl World {
                 Action::SendCopy { to, ballot, copy } => {
                     let content = process.plant.copies.get(&copy).cloned();
                     if let (Some((at, side)), Some(content)) = (self.route(id, to), content) {
-                        self.connections[at].ends[side].copies.push_back((ballot, copy, content));
+                        self.connections[at].ends[side]
+                            .copies
+                            .push_back((ballot, copy, content));
                     }
                 }
                 Action::Install { ballot, tasks } => {
@@ -477,13 +557,19 @@ impl World {
                 }
                 Action::StartSpouts => {
                     process.plant.spouts_on = true;
-                    process.plant.tasks.values_mut().for_each(|task| task.frozen = false);
+                    process
+                        .plant
+                        .tasks
+                        .values_mut()
+                        .for_each(|task| task.frozen = false);
                 }
                 Action::DropCopies { through } => {
                     process.plant.copies.retain(|copy, _| copy.tag.epoch > through);
                 }
                 Action::CloseOlder { peer, incarnation } => self.close_others(id, peer, Some(incarnation)),
-                Action::Refuse { peer, incarnation, .. } => self.close_life(id, peer, incarnation),
+                Action::Refuse {
+                    peer, incarnation, ..
+                } => self.close_life(id, peer, incarnation),
                 Action::PeerRuns { .. } => {}
                 Action::Exit(_) => {
                     self.end(id);
@@ -506,11 +592,17 @@ impl World {
             .collect();
         let keep: Vec<bool> = (self.pods.iter()).map(|pod| pod.index != peer).collect();
         let stays_id = stays.and_then(|life| {
-            let pod = self.pods.iter().position(|pod| pod.index == peer && pod.uid == life.uid)?;
+            let pod = self
+                .pods
+                .iter()
+                .position(|pod| pod.index == peer && pod.uid == life.uid)?;
             Some((pod, life.start))
         });
         let process = self.pods[id.0].process.as_mut().unwrap();
-        process.plant.inbox.retain(|packet| keep[packet.from.0] || Some(packet.from) == stays_id);
+        process
+            .plant
+            .inbox
+            .retain(|packet| keep[packet.from.0] || Some(packet.from) == stays_id);
         for connection in &mut self.connections {
             if let Some(side) = connection.between.iter().position(|&end| end == id)
                 && older.contains(&connection.between[1 - side])
@@ -523,7 +615,9 @@ impl World {
     fn close_life(&mut self, id: ProcessId, peer: WorkerIndex, life: Incarnation) {
         for at in 0..self.connections.len() {
             let between = self.connections[at].between;
-            let Some(side) = between.iter().position(|&end| end == id) else { continue };
+            let Some(side) = between.iter().position(|&end| end == id) else {
+                continue;
+            };
             let other = between[1 - side];
             if self.pods[other.0].index == peer && self.incarnation(other) == life {
                 self.close(at, side);
@@ -539,14 +633,32 @@ impl World {
         let spout = process.plant.emitter(&shape).unwrap();
         let (root, attempt) = process.plant.emit(spout).unwrap();
         let (from, epoch, task) = (process.id, process.machine.epoch(), shape.bolt_of(root));
-        self.ship(at, task, Packet { from, epoch, task, spout, root, attempt, is_ack: false });
+        self.ship(
+            at,
+            task,
+            Packet {
+                from,
+                epoch,
+                task,
+                spout,
+                root,
+                attempt,
+                is_ack: false,
+            },
+        );
     }
 
     /// Sends a packet to the owner of a task, or drops it if the owner cannot be reached.
     fn ship(&mut self, at: usize, task: crate::epoch::TaskId, packet: Packet) {
         let index = self.pods[at].index;
         let process = self.pods[at].process.as_mut().unwrap();
-        let Some(to) = process.machine.running().and_then(|plan| owner(&plan.placement, task)) else { return };
+        let Some(to) = process
+            .machine
+            .running()
+            .and_then(|plan| owner(&plan.placement, task))
+        else {
+            return;
+        };
         if to == index {
             process.plant.inbox.push_back(packet);
         } else if let Some((connection, side)) = self.route(packet.from, to) {
@@ -564,7 +676,11 @@ impl World {
             return Err(format!("S1: {id:?} in {epoch:?} applies {packet:?}"));
         }
         if sender != self.pods[at].index
-            && self.process(id).believed.get(&sender).is_some_and(|&newest| packet.from < newest)
+            && self
+                .process(id)
+                .believed
+                .get(&sender)
+                .is_some_and(|&newest| packet.from < newest)
         {
             return Err(format!("S1: {id:?} applies {packet:?} of an older life"));
         }
@@ -583,7 +699,15 @@ impl World {
             if !self.is_abandoned(id) && epoch >= self.ghost.started {
                 self.ghost.hold(packet.task, id, [packet.root]);
             }
-            self.ship(at, packet.spout, Packet { from: id, is_ack: true, ..packet });
+            self.ship(
+                at,
+                packet.spout,
+                Packet {
+                    from: id,
+                    is_ack: true,
+                    ..packet
+                },
+            );
         }
         Ok(())
     }
