@@ -12,7 +12,7 @@ use super::io::ExitReason;
 use super::machine::Machine;
 use super::member::Stage;
 use super::message::{Answer, Message, Order};
-use super::moves::{Reports, find_base, find_moves, newest_start};
+use super::moves::{Reports, drop_what_was_given_up, find_base, find_moves, newest_start};
 use super::mutation::Mutation;
 use super::plan::PlanHead;
 use super::types::{Ballot, Committed, Epoch, Incarnation, Traffic, WorkerIndex};
@@ -208,7 +208,13 @@ impl Machine {
         let promised = asking.lives.get(&from) == Some(&incarnation);
         match (asking.step, answer) {
             (Step::Open, Answer::Opened) => {}
-            (Step::Promise, Answer::Promised(report)) => {
+            (Step::Promise, Answer::Promised(mut report)) => {
+                let since = asking
+                    .plan
+                    .asked(from)
+                    .map(|member| member.since)
+                    .unwrap_or_default();
+                drop_what_was_given_up(&mut report, since);
                 asking.lives.insert(from, incarnation);
                 asking.reports.insert(from, *report);
             }
@@ -240,7 +246,7 @@ impl Machine {
         let next = match asking.step {
             Step::Open => Step::Promise,
             Step::Promise => {
-                asking.base = find_base(&asking.plan, &asking.reports);
+                asking.base = find_base(&asking.reports);
                 let base = asking.base.as_ref().map(Committed::epoch).unwrap_or_default();
                 match base.cmp(&asking.epoch()) {
                     std::cmp::Ordering::Less => Step::Drain,

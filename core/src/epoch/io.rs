@@ -124,7 +124,8 @@ pub struct Installation {
 /// Why a worker ends its process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExitReason {
-    /// It has left: the epoch without it is started. The process is not to be started again.
+    /// It has left: the epoch without it is started. Started again, it runs nothing, and may be asked by a plan that
+    /// was made before its leave was seen; so its pod goes when no plan asks it any more.
     Left,
     /// An epoch was made without it. Started again, it waits to be asked or let in.
     MadeWithout(Epoch),

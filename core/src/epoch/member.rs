@@ -119,7 +119,17 @@ impl Machine {
         let unchecked = self.lacks(Mutation::NoPromise)
             || (self.lacks(Mutation::PromiseUnchecked)
                 && matches!(order, Order::HandOver { .. } | Order::Commit));
-        ballot.epoch < newest || (Some(ballot) < self.promised && !unchecked)
+        // Given up or named again since: an older epoch is not for this worker.
+        let since = self
+            .plan
+            .as_ref()
+            .map_or(Epoch(0), |plan| match plan.asked(self.me) {
+                Some(member) => member.since,
+                None if plan.has_given_up(self.me) => plan.epoch,
+                None => Epoch(0),
+            });
+        let out = ballot.epoch < since && !self.lacks(Mutation::GivenUpLetIn);
+        out || ballot.epoch < newest || (Some(ballot) < self.promised && !unchecked)
     }
 
     fn obeys(&self, ballot: Ballot, order: &Order) -> bool {
@@ -288,6 +298,7 @@ impl Machine {
             }
             _ => return,
         }
+        self.started = self.started.max(started);
         self.drop_copies(started);
         let mine = self
             .committed
@@ -465,6 +476,11 @@ impl Machine {
                 self.commit(joins);
             }
             self.answer_promised(Answer::Committed);
+            if self.is_started() {
+                // It had started before the round: as with any restart, nobody waits for the others.
+                self.start();
+            }
+            self.start_with_peers();
         } else {
             self.stage = Stage::Ready;
             if let (Some(ballot), Some(plan)) = (self.promised, self.promised_plan.clone()) {
@@ -490,6 +506,7 @@ impl Machine {
         {
             self.answer(ballot, plan, Answer::Committed);
             self.exit_early_if_mutated(plan);
+            self.start_with_peers();
         }
     }
 }

@@ -14,17 +14,23 @@ use super::types::{Ballot, Committed, Epoch, Move, Source, WorkerIndex};
 /// What all those asked have reported.
 pub(super) type Reports = BTreeMap<WorkerIndex, Report>;
 
-/// The newest epoch that anyone has committed. What was committed by a worker before it was given up, or in a pod
-/// that was replaced, is as lost as its state.
-pub(super) fn find_base(plan: &PlanHead, reports: &Reports) -> Option<Committed> {
-    reports
-        .iter()
-        .filter_map(|(&worker, report)| {
-            let committed = report.committed.as_ref()?;
-            (committed.epoch() >= plan.asked(worker)?.since).then_some(committed)
-        })
-        .max_by_key(|committed| committed.ballot)
-        .cloned()
+/// The newest epoch that anyone has committed.
+pub(super) fn find_base(reports: &Reports) -> Option<Committed> {
+    let committed = reports.values().filter_map(|report| report.committed.as_ref());
+    committed.max_by_key(|committed| committed.ballot).cloned()
+}
+
+/// Drops what a worker committed before it was given up, or in a pod that was replaced: that is as lost as its state.
+pub(super) fn drop_what_was_given_up(report: &mut Report, since: Epoch) {
+    if report
+        .committed
+        .as_ref()
+        .is_some_and(|committed| committed.epoch() < since)
+    {
+        report.committed = None;
+        report.joined = false;
+        report.copies.clear();
+    }
 }
 
 /// The newest epoch that anyone knows to be started.

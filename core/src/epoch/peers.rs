@@ -164,20 +164,27 @@ impl Machine {
             self.welcome(peer);
             return;
         };
-        let mine = self.committed.as_ref().map(|committed| committed.ballot);
-        if state.joined && Some(theirs.epoch) > mine.map(|ballot| ballot.epoch) {
+        let mine = self.committed.as_ref().map(|committed| committed.ballot.epoch);
+        if state.joined && Some(theirs.epoch) > mine {
             self.meet_higher(theirs);
-        } else if self.joined && mine == Some(theirs) && self.started < theirs.epoch {
-            // All have committed, since the peer was told to start.
-            if state.started >= theirs.epoch
-                && self
-                    .promised
-                    .is_none_or(|promised| promised.epoch <= theirs.epoch)
-            {
-                self.start();
-            }
         }
+        self.start_with_peers();
         self.welcome(peer);
+    }
+
+    /// Starts if a peer has started the epoch that is committed here: it was told to, so all have committed.
+    pub(super) fn start_with_peers(&mut self) {
+        let Some(mine) = self.committed.as_ref().map(|committed| committed.ballot) else {
+            return;
+        };
+        let waits = self.joined && self.started < mine.epoch && self.exited.is_none();
+        let promised = self.promised.is_some_and(|promised| promised.epoch > mine.epoch);
+        let told = self.links.values().any(|link| {
+            link.state.joined && link.state.committed == Some(mine) && link.state.started >= mine.epoch
+        });
+        if waits && !promised && told {
+            self.start();
+        }
     }
 
     /// A peer runs an epoch that is newer than what is committed here.
@@ -264,7 +271,14 @@ impl Machine {
             .is_some_and(|member| member.uid == self.incarnation.uid || self.lacks(Mutation::NewPodJoins));
         let given_up = self.plan.as_ref().is_some_and(|plan| plan.has_given_up(self.me))
             && !self.lacks(Mutation::GivenUpLetIn);
-        if waits && named && !given_up && epoch >= newest {
+        // Named again by a newer plan, it belongs to that plan's epoch, not to one it was in before.
+        let since = self
+            .plan
+            .as_ref()
+            .and_then(|plan| plan.asked(self.me))
+            .map(|member| member.since);
+        let again = since.is_some_and(|since| since > epoch) && !self.lacks(Mutation::GivenUpLetIn);
+        if waits && named && !given_up && !again && epoch >= newest {
             self.learn(committed.plan.clone());
             if self.exited.is_none() {
                 self.join_empty(committed);

@@ -94,22 +94,20 @@ impl PlanHead {
     }
 }
 
-/// Whom a new plan must ask, apart from its members: every worker of every plan since the last one known to be
-/// started, that one included, but nobody who is given up.
+/// Whom a new plan must ask: its members, and every member of every plan since the last one known to be started, that
+/// one included, but nobody who is given up. `since_started` is in the order of epochs.
 ///
 /// A plan that nobody is known to have started may still have been committed somewhere, so its workers hold state;
-/// and a leaver must hand over what it holds.
+/// and a leaver must hand over what it holds. A pod may be deleted when no plan that may still run asks it.
 pub fn whom_to_ask<'a>(
     since_started: impl IntoIterator<Item = &'a PlanHead>,
     members: &[Member],
     given_up: &[WorkerIndex],
 ) -> Vec<Member> {
     let mut asked: BTreeMap<WorkerIndex, Member> = BTreeMap::new();
-    let mut plans: Vec<_> = since_started.into_iter().collect();
-    plans.sort_by_key(|plan| plan.epoch);
-    for member in plans
-        .iter()
-        .flat_map(|plan| plan.ask.iter().chain(&plan.members))
+    for member in since_started
+        .into_iter()
+        .flat_map(|plan| &plan.members)
         .chain(members)
     {
         asked.insert(member.index, *member);
