@@ -176,7 +176,11 @@ impl ParsedPlan {
         if let Some(twice) = indexes.windows(2).find(|pair| pair[0] == pair[1]) {
             return wrong(format!("worker {} is a member twice", twice[0].0));
         }
-        if let Some(worker) = plan.given_up.iter().find(|worker| plan.ask.iter().any(|asked| asked.index == **worker)) {
+        if let Some(worker) = plan
+            .given_up
+            .iter()
+            .find(|worker| plan.ask.iter().any(|asked| asked.index == **worker))
+        {
             return wrong(format!("worker {} is asked and given up", worker.0));
         }
         Ok(Self { plan, graph })

@@ -19,15 +19,16 @@ struct Args {
 enum Command {
     /// Print the CustomResourceDefinition of Topology as YAML
     Crd,
+    /// Print the reference of the Topology resource as Markdown
+    Reference,
 }
 
 fn main() -> anyhow::Result<()> {
-    match Args::parse().command {
-        Command::Crd => {
-            let yaml = waterspout_api::schema::crd_yaml()?;
-            std::io::stdout()
-                .write_all(yaml.as_bytes())
-                .context("cannot write to standard output")
-        }
-    }
+    let text = match Args::parse().command {
+        Command::Crd => waterspout_api::schema::crd_yaml()?,
+        Command::Reference => waterspout_api::schema::reference()?,
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("write to standard output")
 }

@@ -102,10 +102,13 @@ pub fn build(node: &Arc<Node>, plan: &ParsedPlan, settings: &Settings) -> Result
                 places.push(Place::At(worker));
                 continue;
             }
-            let position = node.positions.read(task).map_err(|source| BuildError::ReadPosition {
-                component: component.name.clone(),
-                source,
-            })?;
+            let position = node
+                .positions
+                .read(task)
+                .map_err(|source| BuildError::ReadPosition {
+                    component: component.name.clone(),
+                    source,
+                })?;
             let core = make(plan, component, index as u32, task, settings, position).map_err(|source| {
                 BuildError::MakeComponent {
                     component: component.name.clone(),
