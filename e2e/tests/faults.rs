@@ -1,6 +1,10 @@
 //! Processes are killed with -9 while a topology runs: every id arrives, and little arrives twice.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the figures are part of what these tests are for"
+)]
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -36,7 +40,7 @@ fn kill_processes(run: &mut Run, until: Instant) -> usize {
         } else {
             workers[(random % 3) as usize]
         };
-        let victim = if kills >= 3 && random % 5 == 0 {
+        let victim = if kills >= 3 && random.is_multiple_of(5) {
             parent
         } else {
             child.unwrap()

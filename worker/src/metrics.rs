@@ -151,7 +151,6 @@ impl Collector for Tasks {
         for task in &self.0.tasks {
             ConstCounter::new(task.busy_seconds).encode(family.encode_family(&self.labels(task))?)?;
         }
-        drop(family);
         let help = "How often the worker's process has started";
         ConstCounter::new(self.0.starts).encode(encoder.encode_descriptor(
             "worker_starts",

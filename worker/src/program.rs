@@ -153,8 +153,6 @@ fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
     if let Err(error) = parent::die_with_parent(parent) {
         return refuse(&worker::chain(&error));
     }
-    // A second start in one process, as in tests, finds it installed: the same provider.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let tls = match (&args.tls_cert, &args.tls_key, &args.tls_ca) {
         (Some(cert), Some(key), Some(ca)) => Some(TlsFiles {
             cert: cert.clone(),
@@ -175,7 +173,7 @@ fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
         json_stdout: args.json_stdout,
         threads: None,
     };
-    worker::block_on(config)
+    worker::run_process(config)
 }
 
 #[allow(clippy::print_stderr, reason = "logging may not have started")]

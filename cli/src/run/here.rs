@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use waterspout_core::placement::WorkerIndex;
 use waterspout_worker::worker::{self, Ended, WorkerConfig};
 
@@ -29,18 +29,8 @@ pub(super) fn run(
         json_stdout: args.output == Output::Json,
         threads: None,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    let ended = runtime.block_on(async {
-        let shutdown = worker::shutdown_signal().context("listen for signals")?;
-        let ended = worker::run(config, shutdown, |status| progress.saw(status)).await;
-        ended.map_err(|error| anyhow!(worker::chain(&error)))
-    });
-    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
-    Ok(match ended? {
+    let ended = worker::run_to_end(config, |status| progress.saw(status));
+    Ok(match ended.map_err(|error| anyhow!(worker::chain(&error)))? {
         Ended::Complete => Outcome::Complete,
         Ended::Drained => Outcome::Stopped(0),
         Ended::InFlight(pending) => Outcome::Stopped(pending),

@@ -342,8 +342,8 @@ impl Ledger {
 fn xor(group: &mut Group, roots: &RootBits, id: u64, now: u64, outcome: &mut Outcome) {
     let acked_before = outcome.acked.len();
     let mut first_done = usize::MAX;
-    for word in 0..4 {
-        let mut bits = roots[word];
+    for (word, &roots) in roots.iter().enumerate() {
+        let mut bits = roots;
         let mut done = 0u64;
         if bits == u64::MAX {
             for bit in 0..64 {
@@ -381,8 +381,8 @@ fn xor(group: &mut Group, roots: &RootBits, id: u64, now: u64, outcome: &mut Out
 }
 
 fn fail(group: &mut Group, roots: &RootBits, failed: &mut Vec<u64>) {
-    for word in 0..4 {
-        let mut bits = roots[word] & group.pending[word];
+    for (word, &roots) in roots.iter().enumerate() {
+        let mut bits = roots & group.pending[word];
         group.pending[word] &= !bits;
         while bits != 0 {
             let bit = bits.trailing_zeros() as usize;

@@ -141,21 +141,34 @@ pub(crate) fn append_length(data: &mut Vec<u8>, length: usize) {
 pub(super) fn append(data: &mut Vec<u8>, value: &Value) {
     let mut row = RowWriter::new(data);
     match value {
-        Value::Null => row.null(),
-        Value::Bool(value) => row.bool(*value),
-        Value::Int(value) => row.int(*value),
-        Value::Float(value) => row.float(*value),
-        Value::Text(value) => row.text(value),
-        Value::Bytes(value) => row.bytes(value),
-        Value::Timestamp(micros) => row.timestamp(*micros),
-        Value::BigInt(bytes) => return append_big(data, bytes),
+        Value::Null => {
+            row.null();
+        }
+        Value::Bool(value) => {
+            row.bool(*value);
+        }
+        Value::Int(value) => {
+            row.int(*value);
+        }
+        Value::Float(value) => {
+            row.float(*value);
+        }
+        Value::Text(value) => {
+            row.text(value);
+        }
+        Value::Bytes(value) => {
+            row.bytes(value);
+        }
+        Value::Timestamp(micros) => {
+            row.timestamp(*micros);
+        }
+        Value::BigInt(bytes) => append_big(data, bytes),
         Value::List(values) => {
             let mut content = Vec::new();
             for value in values {
                 append(&mut content, value);
             }
             row.sized(tag::LIST, &content);
-            return;
         }
         Value::Map(entries) => {
             let mut content = Vec::new();
@@ -165,9 +178,8 @@ pub(super) fn append(data: &mut Vec<u8>, value: &Value) {
                 append(&mut content, value);
             }
             row.sized(tag::MAP, &content);
-            return;
         }
-    };
+    }
 }
 
 /// A big integer as its shortest form, or as an integer where it fits.

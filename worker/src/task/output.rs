@@ -238,8 +238,7 @@ impl Output {
                 Target::One(task) => (edge.first + task as usize, edge.first + task as usize + 1),
                 Target::All => (edge.first, edge.first + edge.router.tasks() as usize),
             };
-            for index in from..to {
-                let slot = &mut open[index];
+            for (index, slot) in (from..).zip(&mut open[from..to]) {
                 *bytes += row.len() as u64;
                 if slot.builder.is_empty() {
                     *opened_at = (*opened_at).min(*now);

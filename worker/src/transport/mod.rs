@@ -17,6 +17,7 @@
 mod incoming;
 mod outgoing;
 mod peer;
+mod queues;
 mod tls;
 
 /// The generated messages.

@@ -4,21 +4,17 @@
 //! Invariants: pushing never blocks; ledger messages survive a break of the connection, frames do not; frames for one
 //! task stay in order.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rand::RngExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
-use waterspout_core::credit::CreditSender;
 use waterspout_core::frame::{Frame, wire};
 use waterspout_core::ledger::LedgerEntry;
-use waterspout_core::link::LinkSender;
 use waterspout_core::placement::WorkerIndex;
 
 use super::proto::workers_client::WorkersClient;
@@ -26,22 +22,14 @@ use super::proto::{
     DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, data_message, data_reply,
     link_message, link_reply, numbered,
 };
+use super::queues::{Payload, State};
 use super::{Inbound, MAX_MESSAGE, PROTOCOL_VERSION, PeerId, PeerStatus, TransportConfig};
 use crate::gate::Gate;
 
 /// Bytes after which a batch of frames is sent without looking for more.
 const BATCH_BYTES: usize = 256 << 10;
-/// Most ledger entries that are put into one message.
-const BATCH_ENTRIES: usize = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// A ledger message: one or more inputs' entries, never part of one, or a notice.
-#[derive(Debug, Clone)]
-enum Payload {
-    Entries(Bytes),
-    Lost(PeerId),
-}
 
 /// The queues and connections to one worker.
 pub(super) struct Outgoing {
@@ -55,28 +43,6 @@ pub(super) struct Outgoing {
     link_ready: Notify,
     /// A queue ran empty.
     emptied: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    frames: VecDeque<(u64, u32, Frame)>,
-    tasks: BTreeMap<u32, Towards>,
-    /// Entries that are not in a message yet.
-    entries: Vec<LedgerEntry>,
-    link: LinkSender<Payload>,
-    control: VecDeque<Vec<u8>>,
-    /// Whom the link's numbers are for.
-    known: Option<PeerId>,
-    up: Option<PeerId>,
-    /// The life of the peer that frames may go to.
-    allowed: Option<PeerId>,
-    losses: u64,
-}
-
-/// The way to one task of the peer.
-struct Towards {
-    gate: Arc<Gate>,
-    credit: CreditSender,
 }
 
 impl Outgoing {
@@ -455,46 +421,6 @@ impl Outgoing {
         Some(LinkMessage {
             kind: Some(link_message::Kind::Numbered(numbered)),
         })
-    }
-}
-
-impl State {
-    fn towards(&mut self, target: u32, config: &TransportConfig) -> &mut Towards {
-        self.tasks.entry(target).or_insert_with(|| Towards {
-            gate: Arc::new(Gate::new(config.window_frames, config.window_bytes)),
-            credit: CreditSender::default(),
-        })
-    }
-
-    /// Puts the entries that wait into one message.
-    fn close_entries(&mut self) {
-        if self.entries.is_empty() {
-            return;
-        }
-        let mut bytes = Vec::new();
-        wire::encode_entries(&self.entries, &mut bytes);
-        if self.entries.len() > BATCH_ENTRIES {
-            self.entries = Vec::new();
-        } else {
-            self.entries.clear();
-        }
-        self.link.push(Payload::Entries(bytes.into()));
-    }
-
-    /// Writes off what was in flight, and drops the frames that wait: their roots are failed anyway.
-    fn close(&mut self) {
-        self.up = None;
-        self.losses += 1;
-        self.control.clear();
-        for (_, target, frame) in self.frames.drain(..) {
-            if let Some(towards) = self.tasks.get(&target) {
-                towards.gate.remove(1, frame.weight());
-            }
-        }
-        for towards in self.tasks.values_mut() {
-            let (frames, bytes) = towards.credit.reset();
-            towards.gate.remove(frames as usize, bytes as usize);
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::transport::{Inbound, Origin, PeerId, Refused};
 pub(super) enum News {
     Up(PeerId),
     Down(PeerId, String),
-    Control(PeerId, Control),
+    Control(PeerId, Box<Control>),
 }
 
 /// The receiving end of the transport.
@@ -88,7 +88,7 @@ impl Inbound for Receiver {
 
     fn control(&self, from: PeerId, message: Vec<u8>) {
         match Control::decode(&message) {
-            Ok(message) => self.tell(News::Control(from, message)),
+            Ok(message) => self.tell(News::Control(from, Box::new(message))),
             Err(error) => tracing::warn!(%from, %error, "a control message does not parse"),
         }
     }

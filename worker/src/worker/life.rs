@@ -152,23 +152,25 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         match news {
             News::Up(peer) => self.connected(peer),
             News::Down(peer, reason) => self.disconnected(peer, &reason),
-            News::Control(from, Control::Hello { hello, answer }) => {
-                if answer && self.up.get(&from.index) == Some(&from) {
-                    self.send(
-                        from.index,
-                        &Control::Hello {
-                            hello: self.epochs.hello(),
-                            answer: false,
-                        },
-                    );
+            News::Control(from, message) => match *message {
+                Control::Hello { hello, answer } => {
+                    if answer && self.up.get(&from.index) == Some(&from) {
+                        self.send(
+                            from.index,
+                            &Control::Hello {
+                                hello: self.epochs.hello(),
+                                answer: false,
+                            },
+                        );
+                    }
+                    self.greet(from, hello)
                 }
-                self.greet(from, hello)
-            }
-            News::Control(from, Control::Epoch(message)) => self.epochs.hear(from, message),
-            News::Control(from, message) => {
-                self.hear_of_tasks(from, message);
-                Ok(())
-            }
+                Control::Epoch(message) => self.epochs.hear(from, message),
+                message => {
+                    self.hear_of_tasks(from, message);
+                    Ok(())
+                }
+            },
         }
     }
 

@@ -152,27 +152,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Runs a worker on a tokio runtime of its own until it ends or is told to by SIGTERM or SIGINT.
-pub fn block_on(config: WorkerConfig) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot start the runtime");
-            return ExitCode::FAILURE;
-        }
-    };
-    let ended = runtime.block_on(async {
-        match shutdown_signal() {
-            Ok(shutdown) => run(config, shutdown, |_| {}).await,
-            Err(error) => Err(WorkerError::StartThreads(error)),
-        }
-    });
-    runtime.shutdown_timeout(Duration::from_millis(200));
-    match ended {
+/// Runs a worker as a process does: until it ends, logs what ended it, and gives the exit code.
+pub fn run_process(config: WorkerConfig) -> ExitCode {
+    match run_to_end(config, |_| {}) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", chain(&error));
@@ -183,6 +165,27 @@ pub fn block_on(config: WorkerConfig) -> ExitCode {
             }
         }
     }
+}
+
+/// Runs a worker on a tokio runtime of its own until it ends or the process gets SIGTERM or SIGINT. `watch` sees the
+/// status now and then, and at the end.
+///
+/// # Errors
+/// Whatever ends the worker's process.
+pub fn run_to_end(config: WorkerConfig, watch: impl FnMut(&WorkerStatus)) -> Result<Ended, WorkerError> {
+    // A second start in one process finds it installed: the same provider.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(WorkerError::StartThreads)?;
+    let ended = runtime.block_on(async {
+        let shutdown = shutdown_signal().map_err(WorkerError::StartThreads)?;
+        run(config, shutdown, watch).await
+    });
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    ended
 }
 
 /// Ready when the process gets SIGTERM or SIGINT.

@@ -47,12 +47,12 @@ impl Server {
     pub(super) fn with<T>(
         &mut self,
         what: &str,
-        mut work: impl FnMut(&mut redis::Connection) -> Result<T, RedisError>,
+        work: impl FnOnce(&mut redis::Connection) -> Result<T, RedisError>,
     ) -> Result<Option<T>, ComponentError> {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return Ok(None);
         }
-        let done = self.connected().and_then(|connection| work(connection));
+        let done = self.connected().and_then(work);
         match done {
             Ok(done) => {
                 if let Some(since) = self.away.take() {
