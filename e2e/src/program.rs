@@ -53,7 +53,6 @@ pub struct Run {
 }
 
 /// How a run ended.
-#[derive(Debug)]
 pub struct Finished {
     /// Its exit status.
     pub status: ExitStatus,
@@ -61,6 +60,17 @@ pub struct Finished {
     pub stdout: String,
     /// What it wrote to standard error.
     pub stderr: String,
+}
+
+impl std::fmt::Debug for Finished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lines = self.stdout.lines().count();
+        write!(
+            f,
+            "{}, {lines} lines on standard output, and on standard error:\n{}",
+            self.status, self.stderr
+        )
+    }
 }
 
 impl Run {

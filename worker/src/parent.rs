@@ -90,6 +90,10 @@ pub fn exit_code(status: ExitStatus) -> u8 {
 /// # Errors
 /// If the parent is gone, or the system refuses.
 pub fn die_with_parent(parent: i32) -> Result<(), ParentError> {
+    // The parent blocks the signals that it waits for, and a process starts with its parent's mask.
+    SigSet::all()
+        .thread_unblock()
+        .map_err(|error| ParentError::System("unblock signals", error))?;
     prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(|error| ParentError::System("ask to end with the parent", error))?;
     if getppid() == Pid::from_raw(parent) {

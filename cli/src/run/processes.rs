@@ -141,7 +141,11 @@ async fn supervise(
             tell(workers);
         }
         if leave_by.is_some_and(|leave_by| Instant::now() >= leave_by) {
-            return Ok(Outcome::Stopped(progress.in_flight()));
+            return Ok(if stopping {
+                Outcome::Stopped(progress.in_flight())
+            } else {
+                Outcome::Complete
+            });
         }
     }
 }

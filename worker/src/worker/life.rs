@@ -261,6 +261,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     fn look_after(&mut self) -> Result<(), WorkerError> {
         self.find_peers();
         self.epochs.happen(Event::Tick)?;
+        self.set_progress();
         self.look_after_tasks()?;
         if self.is_coordinator() {
             match finish::next(self.plan.graph(), &self.states) {
@@ -383,7 +384,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         })
     }
 
-    fn publish(&mut self) -> Result<(), WorkerError> {
+    fn set_progress(&self) {
         let phase = match self.leaving {
             Some(_) => "Leaving".to_owned(),
             None => format!("{:?}", self.epochs.phase()),
@@ -393,6 +394,10 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             phase,
             complete: self.complete,
         });
+    }
+
+    fn publish(&mut self) -> Result<(), WorkerError> {
+        self.set_progress();
         let status = self.status.status();
         (self.watch)(&status);
         self.volume.write(STATUS, &status)?;
