@@ -1,19 +1,24 @@
-//! The files that a program writes: what they are, and whether they are fresh.
+//! `cargo xtask generate`: the files that are made from the code, and whether they are fresh.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 
-use crate::run::{cargo, repository};
+use crate::run::Workspace;
+use crate::tidy::Finding;
 
-/// A file, and what its content is made of.
+/// A generated file.
 struct Generated {
     path: &'static str,
     /// The operator's subcommand that prints it.
     printed_by: &'static str,
+    /// What is done to what it prints.
     change: fn(&str) -> String,
 }
 
+/// All generated files: the one list.
 const FILES: [Generated; 3] = [
     Generated {
         path: "crds/topologies.yaml",
@@ -23,7 +28,7 @@ const FILES: [Generated; 3] = [
     Generated {
         path: "charts/waterspout/templates/crd.yaml",
         printed_by: "crd",
-        change: kept_by_helm,
+        change: chart_template,
     },
     Generated {
         path: "docs/reference/topology.md",
@@ -32,49 +37,82 @@ const FILES: [Generated; 3] = [
     },
 ];
 
-/// The definition as part of a chart: an uninstall leaves it, and with it the users' topologies.
-fn kept_by_helm(definition: &str) -> String {
-    definition.replacen(
-        "metadata:\n",
-        "metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n",
+const OPERATOR: [&str; 7] = [
+    "run",
+    "--release",
+    "--locked",
+    "-q",
+    "-p",
+    "waterspout-operator",
+    "--",
+];
+
+/// The definition as a template of the chart: taken literally, and kept when the chart is uninstalled, since the users'
+/// topologies would go with it.
+fn chart_template(definition: &str) -> String {
+    let literal = definition.replace("{{", "{{ \"{{\" }}");
+    literal.replacen(
+        "\nmetadata:\n",
+        "\nmetadata:\n  annotations:\n    helm.sh/resource-policy: keep\n",
         1,
     )
 }
 
-/// Writes all of them.
-pub(crate) fn generate() -> anyhow::Result<()> {
-    for file in &FILES {
-        let path = repository().join(file.path);
-        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).context("make the folder")?;
-        std::fs::write(&path, file.content()?).with_context(|| format!("write '{}'", file.path))?;
+/// Writes those that are not fresh.
+pub(crate) fn generate(workspace: &Workspace) -> anyhow::Result<()> {
+    for (path, content) in contents(workspace)? {
+        let full = workspace.root.join(path);
+        if is_fresh(&full, &content) {
+            continue;
+        }
+        let folder = full.parent().unwrap_or(&workspace.root);
+        fs::create_dir_all(folder).with_context(|| format!("make the folder of '{path}'"))?;
+        fs::write(&full, content).with_context(|| format!("write '{path}'"))?;
+        crate::run::say(&format!("wrote {path}"));
     }
     Ok(())
 }
 
-/// Those that are not what they would be now.
-pub(crate) fn stale() -> anyhow::Result<Vec<String>> {
-    let mut stale = Vec::new();
-    for file in &FILES {
-        let there = std::fs::read_to_string(repository().join(file.path)).unwrap_or_default();
-        if there != file.content()? {
-            stale.push(format!("{}:1: stale; run `cargo xtask generate`", file.path));
-        }
-    }
-    Ok(stale)
+/// Finds those that are not fresh.
+pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<Vec<Finding>> {
+    let contents = contents(workspace)?;
+    let stale = contents
+        .iter()
+        .filter(|(path, content)| !is_fresh(&workspace.root.join(path), content));
+    Ok(stale
+        .map(|(path, _)| Finding::new(path, 1, "it is stale; run `cargo xtask generate`"))
+        .collect())
 }
 
-impl Generated {
-    fn content(&self) -> anyhow::Result<String> {
-        let args = [
-            "run",
-            "--release",
-            "--locked",
-            "--quiet",
-            "-p",
-            "waterspout-operator",
-            "--",
-            self.printed_by,
-        ];
-        Ok((self.change)(&cargo(self.printed_by, &args).output()?))
+fn is_fresh(path: &Path, content: &str) -> bool {
+    fs::read_to_string(path).is_ok_and(|there| there == content)
+}
+
+/// What each file should hold.
+fn contents(workspace: &Workspace) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let mut printed = BTreeMap::new();
+    for file in &FILES {
+        if !printed.contains_key(file.printed_by) {
+            let command = [&OPERATOR, &[file.printed_by][..]].concat();
+            printed.insert(file.printed_by, workspace.cargo(&command).output()?);
+        }
+    }
+    Ok(FILES
+        .iter()
+        .map(|file| (file.path, (file.change)(&printed[file.printed_by])))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chart_keeps_the_definition_and_takes_it_literally() {
+        let definition =
+            "# Generated.\nkind: X\nmetadata:\n  name: a\nspec:\n  metadata:\n    text: such as {{ name }}\n";
+        let expected = "# Generated.\nkind: X\nmetadata:\n  annotations:\n    helm.sh/resource-policy: keep\n  name: a\n\
+                        spec:\n  metadata:\n    text: such as {{ \"{{\" }} name }}\n";
+        assert_eq!(chart_template(definition), expected);
     }
 }

@@ -1,42 +1,79 @@
 //! The project's own commands: `cargo xtask COMMAND`.
+//!
+//! Owns: the command line, and reading the environment. Leaves to others: what the commands do, one file each.
 
+mod bench;
 mod ci;
 mod generate;
 mod run;
 mod setup;
+mod test;
 mod tidy;
 
-use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::run::{Workspace, say};
+
 /// The project's own commands.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
 struct Args {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask ci                 pass everything that a change must pass
+  cargo xtask test               run all tests
+  cargo xtask test ledger link   run the tests whose name has one of these words
+  cargo xtask generate           renew the files that are made from the code
+
+Durations in the help texts are for two cores.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything that a change must pass: setup, format, lints, tidy, all tests, documentation
+    /// Pass everything that a change must pass: setup, format, lints, tidy, all tests, documentation
     ///
-    /// About 15 minutes on two cores from nothing, a few when warm.
+    /// Ends at the first step that fails, with exit code 1, and says how to run that step alone. About 15 minutes from
+    /// nothing, and a few when only little has changed; the lints and the tests are nearly all of it.
     Ci,
     /// Build the programs and run all tests, or those whose name has one of the words
+    ///
+    /// The end-to-end tests start the built programs, so these are built first. About 10 minutes from nothing.
+    #[command(after_help = "\
+Examples:
+  cargo xtask test
+  cargo xtask test word_count
+  UPDATE_GOLDEN=1 cargo xtask test manifests     write golden files anew; then read the difference")]
     Test {
         /// Words that names of tests have
+        #[arg(value_name = "FILTER")]
         filters: Vec<String>,
     },
-    /// Install what the tests need, or say how
-    Setup,
-    /// Check the rules that a machine can check
+    /// Install what the tests need besides Rust, or say how
+    ///
+    /// Installs with apt-get on Debian and Ubuntu as root, and says which command to run elsewhere. At once if all is
+    /// there, else about a minute.
+    Setup {
+        /// Install nothing; fail if something is missing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the rules that a machine can check: arrows, headers, lengths, links, generated files
+    ///
+    /// Seconds, once the operator, which prints the generated files, is built.
     Tidy,
     /// Write the generated files anew
+    ///
+    /// Seconds, once the operator, which prints them, is built.
     Generate,
     /// Measure; see `cargo xtask bench --help`
+    ///
+    /// All arguments go to the benchmark program, which is built first.
     #[command(disable_help_flag = true)]
     Bench {
         /// Passed on to the benchmark program
@@ -46,28 +83,36 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    let args = Args::parse();
+    let workspace = workspace();
+    let outcome = match args.command {
+        Command::Ci => ci::ci(&workspace),
+        Command::Test { filters } => test::test(&workspace, &filters),
+        Command::Setup { check } => setup::setup(&workspace, check),
+        Command::Tidy => tidy::tidy(&workspace),
+        Command::Generate => generate::generate(&workspace),
+        Command::Bench { args } => bench::bench(&workspace, &args),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody may be there to read it.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run() -> anyhow::Result<()> {
-    match Args::parse().command {
-        Command::Ci => ci::ci(),
-        Command::Test { filters } => ci::test(&filters),
-        Command::Setup => setup::setup(),
-        Command::Tidy => tidy::tidy(),
-        Command::Generate => generate::generate(),
-        Command::Bench { args } => run::cargo(
-            "bench",
-            &["run", "--release", "--quiet", "-p", "waterspout-bench", "--"],
-        )
-        .args(args)
-        .status(),
+/// Where the repository is and which cargo builds it, as the cargo that started this says.
+fn workspace() -> Workspace {
+    // As of now and not of when this was compiled: several checkouts may share one target folder.
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let manifest = Path::new(&manifest);
+    let target = std::env::var_os("CARGO_TARGET_DIR").filter(|target| !target.is_empty());
+    Workspace {
+        root: manifest.parent().unwrap_or(manifest).to_owned(),
+        cargo: std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+        // Programs are started in the repository's folder, so a path from here would lead elsewhere.
+        target: target.and_then(|target| std::path::absolute(target).ok()),
     }
 }

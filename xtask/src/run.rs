@@ -1,44 +1,57 @@
-//! Running other programs, with their names in every error.
+//! Running other programs, with their command lines in every error, and telling the user what goes on.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-/// The repository's folder.
-pub(crate) fn repository() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map_or_else(|| here.to_owned(), Path::to_owned)
+/// The repository and what builds it.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    /// The repository's folder.
+    pub(crate) root: PathBuf,
+    /// The cargo that runs this.
+    pub(crate) cargo: OsString,
+    /// Where it is told to put what it builds, as an absolute path.
+    pub(crate) target: Option<PathBuf>,
 }
 
-/// A program to run, and what it is for.
-pub(crate) struct Step {
-    what: String,
-    command: Command,
-}
+impl Workspace {
+    /// A program that will run in the repository's folder.
+    pub(crate) fn program(&self, name: &str, args: &[&str]) -> Step {
+        let mut command = Command::new(name);
+        command.args(args).current_dir(&self.root);
+        let shown = [&[name], args].concat().join(" ");
+        Step { shown, command }
+    }
 
-/// A program.
-pub(crate) fn program(what: &str, name: &str, args: &[&str]) -> Step {
-    let mut command = Command::new(name);
-    command.args(args).current_dir(repository());
-    Step {
-        what: what.to_owned(),
-        command,
+    /// The same cargo that runs this.
+    pub(crate) fn cargo(&self, args: &[&str]) -> Step {
+        let mut step = self.program("cargo", args);
+        step.command = Command::new(&self.cargo);
+        step.command.args(args).current_dir(&self.root);
+        if let Some(target) = &self.target {
+            step.command.env("CARGO_TARGET_DIR", target);
+        }
+        step
     }
 }
 
-/// Cargo, the same one that runs this.
-pub(crate) fn cargo(what: &str, args: &[&str]) -> Step {
-    program(
-        what,
-        &std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()),
-        args,
-    )
+/// A program to run.
+pub(crate) struct Step {
+    shown: String,
+    command: Command,
 }
 
 impl Step {
     /// Adds arguments.
-    pub(crate) fn args<S: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn args(mut self, args: &[String]) -> Self {
+        for arg in args {
+            self.shown.push(' ');
+            self.shown.push_str(arg);
+        }
         self.command.args(args);
         self
     }
@@ -49,28 +62,53 @@ impl Step {
         self
     }
 
+    /// Keeps cargo from naming each crate it compiles where no one watches; what fails is still shown.
+    pub(crate) fn calm(self) -> Self {
+        if std::io::stderr().is_terminal() {
+            self
+        } else {
+            self.env("CARGO_TERM_QUIET", "true")
+        }
+    }
+
     /// Runs it with its output passed through.
-    pub(crate) fn status(mut self) -> anyhow::Result<()> {
-        let status = self
-            .command
-            .status()
-            .with_context(|| format!("start '{}'", self.what))?;
+    pub(crate) fn pass_through(mut self) -> anyhow::Result<()> {
+        let status = self.command.status();
+        let status = status.with_context(|| format!("start `{}`", self.shown))?;
         if !status.success() {
-            bail!("'{}' failed ({status}); its output is above", self.what);
+            bail!("`{}` failed ({status}); its output is above", self.shown);
+        }
+        Ok(())
+    }
+
+    /// Runs it, and shows its output only if it fails.
+    pub(crate) fn quietly(mut self) -> anyhow::Result<()> {
+        let output = self.command.stdin(Stdio::null()).output();
+        let output = output.with_context(|| format!("start `{}`", self.shown))?;
+        if !output.status.success() {
+            let mut stderr = std::io::stderr();
+            // If that cannot be written, the error below cannot either.
+            let _ = stderr
+                .write_all(&output.stdout)
+                .and_then(|()| stderr.write_all(&output.stderr));
+            bail!("`{}` failed ({}); its output is above", self.shown, output.status);
         }
         Ok(())
     }
 
     /// Runs it and returns what it wrote to standard output.
     pub(crate) fn output(mut self) -> anyhow::Result<String> {
-        let output = self
-            .command
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("start '{}'", self.what))?;
+        let output = self.command.stderr(Stdio::inherit()).output();
+        let output = output.with_context(|| format!("start `{}`", self.shown))?;
         if !output.status.success() {
-            bail!("'{}' failed ({}); its output is above", self.what, output.status);
+            bail!("`{}` failed ({}); its output is above", self.shown, output.status);
         }
-        String::from_utf8(output.stdout).with_context(|| format!("read what '{}' wrote", self.what))
+        String::from_utf8(output.stdout).with_context(|| format!("read what `{}` wrote", self.shown))
     }
+}
+
+/// Tells the user something, on standard error.
+pub(crate) fn say(line: &str) {
+    // Who closed standard error does not want to hear it.
+    let _ = writeln!(std::io::stderr(), "xtask: {line}");
 }

@@ -1,83 +1,335 @@
-//! Installs what the tests need besides Rust, or says how.
+//! `cargo xtask setup`: what the tests need besides Rust, installed, or the command that installs it.
+//!
+//! Invariants: nothing that is missing is passed over silently; besides the packages nothing on the machine is changed,
+//! and no service is started.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::run::program;
+use crate::run::{Step, Workspace, say};
 
-/// A program that the tests start, the Debian package that has it, and why it is needed.
-const NEEDED: [(&str, &str, &str); 2] = [
-    ("cc", "gcc", "the TLS library is compiled from C"),
-    (
-        "redis-server",
-        "redis-server",
-        "the tests of the redis components talk to a real server",
-    ),
+/// A program that must be there.
+struct Needed {
+    program: &'static str,
+    why: &'static str,
+    /// The Debian packages that have it and what it needs.
+    debian: &'static [&'static str],
+    /// What installs it on macOS.
+    macos: &'static str,
+}
+
+/// All that is needed: the one list.
+const NEEDED: [Needed; 2] = [
+    Needed {
+        program: "cc",
+        why: "the TLS library has parts in C",
+        debian: &["gcc", "libc6-dev"],
+        macos: "xcode-select --install",
+    },
+    Needed {
+        program: "redis-server",
+        why: "the tests of the redis components talk to a real server",
+        debian: &["redis-server"],
+        macos: "brew install redis",
+    },
 ];
 
-/// Keeps Debian from starting the services that it installs.
+/// Debian asks this program whether a package may start its service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Makes sure that all is there.
-pub(crate) fn setup() -> anyhow::Result<()> {
-    let missing: Vec<_> = NEEDED.iter().filter(|(program, ..)| !is_there(program)).collect();
-    if missing.is_empty() {
-        return Ok(());
+/// What there is to install with.
+#[derive(Debug, Clone, Copy)]
+struct Host {
+    has_apt: bool,
+    is_root: bool,
+    is_macos: bool,
+}
+
+/// What is to be done about what is missing.
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    Nothing,
+    Install(Vec<&'static str>),
+    /// Run these commands.
+    Tell(String),
+}
+
+/// Makes sure that all is there; with `check`, installs nothing.
+///
+/// # Errors
+/// If something is missing and cannot be installed from here; says which command to run.
+pub(crate) fn setup(workspace: &Workspace, check: bool) -> anyhow::Result<()> {
+    let missing = missing(workspace);
+    for needed in &missing {
+        say(&format!("'{}' is missing: {}", needed.program, needed.why));
     }
-    for (program, _, why) in &missing {
-        let _ = writeln!(std::io::stderr(), "setup: '{program}' is missing: {why}");
-    }
-    let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
-    let is_root = program("ask who this is", "id", &["-u"]).output()?.trim() == "0";
-    if !is_there("apt-get") || !is_root {
-        let names = packages.join(" ");
-        bail!(
-            "install what is missing and try again: `sudo apt-get install -y {names}` on Debian and Ubuntu, \
-             `brew install redis` and `xcode-select --install` on macOS"
-        );
-    }
-    install(&packages)?;
-    match NEEDED.iter().find(|(program, ..)| !is_there(program)) {
-        None => Ok(()),
-        Some((program, package, _)) => bail!("'{package}' is installed, and '{program}' is still not found"),
+    let host = Host {
+        has_apt: is_there(workspace, "apt-get"),
+        is_root: workspace.program("id", &["-u"]).output()?.trim() == "0",
+        is_macos: cfg!(target_os = "macos"),
+    };
+    match plan(&missing, host, check) {
+        Plan::Nothing => Ok(()),
+        Plan::Tell(commands) => bail!("install what is missing: {commands}"),
+        Plan::Install(packages) => {
+            install(workspace, &packages, Path::new(POLICY))?;
+            match self::missing(workspace).first() {
+                None => Ok(()),
+                Some(needed) => bail!(
+                    "'{}' is still missing after {} was installed; is its folder in PATH?",
+                    needed.program,
+                    needed.debian.join(" and ")
+                ),
+            }
+        }
     }
 }
 
-fn is_there(program: &str) -> bool {
+fn missing(workspace: &Workspace) -> Vec<&'static Needed> {
+    NEEDED
+        .iter()
+        .filter(|needed| !is_there(workspace, needed.program))
+        .collect()
+}
+
+fn is_there(workspace: &Workspace, program: &str) -> bool {
     let found = Command::new("sh")
-        .args(["-c", &format!("command -v {program}")])
-        .stdout(Stdio::null())
+        .args(["-c", "command -v -- \"$1\" >/dev/null", "sh", program])
+        .current_dir(&workspace.root)
         .status();
     found.is_ok_and(|status| status.success())
 }
 
-fn install(packages: &[&str]) -> anyhow::Result<()> {
-    let _ = writeln!(
-        std::io::stderr(),
-        "setup: installing {} (about a minute)",
-        packages.join(", ")
-    );
-    let policy = !std::path::Path::new(POLICY).exists();
-    if policy {
-        std::fs::write(POLICY, "#!/bin/sh\nexit 101\n").context("keep services from starting")?;
-        program("make the policy a program", "chmod", &["+x", POLICY]).status()?;
+fn plan(missing: &[&Needed], host: Host, check: bool) -> Plan {
+    let packages: Vec<&str> = missing.iter().flat_map(|needed| needed.debian).copied().collect();
+    if missing.is_empty() {
+        Plan::Nothing
+    } else if host.is_macos {
+        let commands: Vec<String> = missing
+            .iter()
+            .map(|needed| format!("`{}`", needed.macos))
+            .collect();
+        Plan::Tell(commands.join(" and "))
+    } else if !host.has_apt {
+        let names: Vec<&str> = missing.iter().map(|needed| needed.program).collect();
+        Plan::Tell(format!(
+            "{}, with the package manager of this system; on Debian it is `apt-get install -y {}`",
+            names.join(" and "),
+            packages.join(" ")
+        ))
+    } else if check || !host.is_root {
+        let sudo = if host.is_root { "" } else { "sudo " };
+        Plan::Tell(format!("`{sudo}apt-get install -y {}`", packages.join(" ")))
+    } else {
+        Plan::Install(packages)
     }
-    let quietly = |what: &str, args: &[&str]| {
-        program(what, "apt-get", args)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .output()
-            .map(drop)
+}
+
+fn install(workspace: &Workspace, packages: &[&str], policy: &Path) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let _quiet = NoServices::new(policy)?;
+    say("apt-get update");
+    apt(workspace, &["update"]).quietly()?;
+    say(&format!(
+        "apt-get install {} (about a minute)",
+        packages.join(" ")
+    ));
+    let install = [&["install", "-y", "--no-install-recommends"], packages].concat();
+    apt(workspace, &install).quietly()?;
+    say(&format!("installed in {:.1} s", started.elapsed().as_secs_f64()));
+    Ok(())
+}
+
+fn apt(workspace: &Workspace, args: &[&str]) -> Step {
+    // Another apt-get may be at work, as on a machine that has just started.
+    let args = [&["-q", "-o", "DPkg::Lock::Timeout=120"], args].concat();
+    workspace
+        .program("apt-get", &args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // Neither starts services of its own accord nor restarts those that are running.
+        .env("RUNLEVEL", "1")
+        .env("NEEDRESTART_SUSPEND", "1")
+}
+
+/// Keeps packages from starting their services for as long as it lives.
+struct NoServices {
+    ours: Option<PathBuf>,
+}
+
+/// By this line a policy of ours is known again.
+const SIGNATURE: &str = "# Written by `cargo xtask setup`, which removes it again.";
+
+impl NoServices {
+    /// Lays down a policy, unless the machine has one of its own.
+    fn new(policy: &Path) -> anyhow::Result<Self> {
+        let present = fs::read_to_string(policy).ok();
+        if policy.exists() && !present.is_some_and(|text| text.contains(SIGNATURE)) {
+            return Ok(Self { ours: None });
+        }
+        // If this process is killed, the policy that it leaves behind forbids nothing.
+        let text = format!(
+            "#!/bin/sh\n{SIGNATURE}\nif kill -0 {} 2>/dev/null; then exit 101; fi\nexit 0\n",
+            std::process::id()
+        );
+        fs::write(policy, text).with_context(|| format!("write '{}'", policy.display()))?;
+        let ours = Self {
+            ours: Some(policy.to_owned()),
+        };
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(policy, executable)
+            .with_context(|| format!("make '{}' a program", policy.display()))?;
+        Ok(ours)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(path) = &self.ours
+            && let Err(error) = fs::remove_file(path)
+        {
+            say(&format!("remove '{}' by hand: {error}", path.display()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIAN_ROOT: Host = Host {
+        has_apt: true,
+        is_root: true,
+        is_macos: false,
     };
-    let installed = quietly("apt-get update", &["update", "-qq"]).and_then(|()| {
-        quietly(
-            "apt-get install",
-            &[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat(),
-        )
-    });
-    if policy {
-        std::fs::remove_file(POLICY).context("let services start again")?;
+
+    #[test]
+    fn what_is_missing_is_installed_or_the_command_is_told() {
+        let user = Host {
+            is_root: false,
+            ..DEBIAN_ROOT
+        };
+        let macos = Host {
+            has_apt: false,
+            is_root: false,
+            is_macos: true,
+        };
+        let elsewhere = Host {
+            has_apt: false,
+            ..DEBIAN_ROOT
+        };
+        let tell = |text: &str| Plan::Tell(text.to_owned());
+        let [cc, redis] = &NEEDED;
+        let cases = [
+            (vec![], DEBIAN_ROOT, false, Plan::Nothing),
+            (vec![], macos, true, Plan::Nothing),
+            (
+                vec![redis],
+                DEBIAN_ROOT,
+                false,
+                Plan::Install(vec!["redis-server"]),
+            ),
+            (
+                vec![redis],
+                DEBIAN_ROOT,
+                true,
+                tell("`apt-get install -y redis-server`"),
+            ),
+            (
+                vec![redis],
+                user,
+                false,
+                tell("`sudo apt-get install -y redis-server`"),
+            ),
+            (
+                vec![cc, redis],
+                user,
+                false,
+                tell("`sudo apt-get install -y gcc libc6-dev redis-server`"),
+            ),
+            (
+                vec![cc, redis],
+                macos,
+                false,
+                tell("`xcode-select --install` and `brew install redis`"),
+            ),
+            (
+                vec![redis],
+                elsewhere,
+                false,
+                tell(
+                    "redis-server, with the package manager of this system; \
+                     on Debian it is `apt-get install -y redis-server`",
+                ),
+            ),
+        ];
+        for (missing, host, check, expected) in cases {
+            assert_eq!(plan(&missing, host, check), expected, "{host:?}, check {check}");
+        }
     }
-    installed
+
+    /// A file of its own for each test, removed at its end.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("xtask-{name}-{}", std::process::id()));
+            let _ = fs::remove_file(&path);
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    fn answer(policy: &Path) -> Option<i32> {
+        Command::new("sh")
+            .arg(policy)
+            .status()
+            .expect("there is a shell")
+            .code()
+    }
+
+    #[test]
+    fn services_are_kept_from_starting_and_nothing_is_left_behind() {
+        let policy = Scratch::new("policy");
+        let guard = NoServices::new(&policy.0).expect("it can be written");
+        assert_eq!(answer(&policy.0), Some(101));
+        drop(guard);
+        assert!(!policy.0.exists());
+    }
+
+    #[test]
+    fn a_policy_of_the_machine_is_left_alone() {
+        let policy = Scratch::new("foreign");
+        fs::write(&policy.0, "exit 7\n").expect("it can be written");
+        drop(NoServices::new(&policy.0).expect("nothing is to be written"));
+        assert_eq!(
+            fs::read_to_string(&policy.0).expect("it is still there"),
+            "exit 7\n"
+        );
+    }
+
+    #[test]
+    fn what_a_killed_setup_left_behind_forbids_nothing_and_is_replaced() {
+        let policy = Scratch::new("leftover");
+        let mut ended = Command::new("true").spawn().expect("it starts");
+        let id = ended.id();
+        ended.wait().expect("it ends");
+        let guard = NoServices::new(&policy.0).expect("it can be written");
+        let text = fs::read_to_string(&policy.0).expect("it was written");
+        std::mem::forget(guard);
+        let of_the_dead = text.replace(&std::process::id().to_string(), &id.to_string());
+        fs::write(&policy.0, of_the_dead).expect("it can be written");
+        assert_eq!(answer(&policy.0), Some(0));
+        drop(NoServices::new(&policy.0).expect("it can be written"));
+        assert!(!policy.0.exists());
+    }
 }

@@ -1,119 +1,140 @@
-//! The rules that a machine can check. Each finding is `path:line: what, and what to do`.
+//! `cargo xtask tidy`: the rules that a machine can check.
+//!
+//! Owns: which files there are to check, and how findings are shown: `path:line: what, what to do`. Leaves to others:
+//! the rules, one file for each kind.
 
 mod arrows;
+mod code;
+mod layout;
 mod links;
+mod names;
 mod sources;
 
-use std::io::Write;
+use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use crate::generate;
-use crate::run::{program, repository};
+use crate::run::{Workspace, say};
 
-/// What may lie at the top level.
-const TOP_LEVEL: [&str; 23] = [
-    ".cargo",
-    ".ci",
-    ".gitignore",
-    "ARCHITECTURE.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "Cargo.lock",
-    "Cargo.toml",
-    "LICENSE",
-    "README.md",
-    "api",
-    "bench",
-    "charts",
-    "cli",
-    "core",
-    "crds",
-    "docs",
-    "e2e",
-    "examples",
-    "operator",
-    "rustfmt.toml",
-    "worker",
-    "xtask",
-];
+/// A place where a rule is broken.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Finding {
+    path: String,
+    line: usize,
+    what: String,
+}
 
-/// A file of the repository.
+impl Finding {
+    /// Says what is wrong at a line of a file, and what to do.
+    pub(crate) fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            line,
+            what: what.into(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.what)
+    }
+}
+
+/// A text file of the repository.
 struct Source {
-    /// From the repository's folder on.
-    path: PathBuf,
+    /// From the repository's folder on, with slashes.
+    path: String,
     text: String,
 }
 
 /// Checks all rules.
-pub(crate) fn tidy() -> anyhow::Result<()> {
-    let files = files()?;
-    let mut findings = top_level(&files);
-    let mut sources = Vec::new();
-    for path in files {
-        let full = repository().join(&path);
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        if full.is_symlink() || !matches!(ending, Some("rs" | "md")) {
-            continue;
-        }
-        let text = std::fs::read_to_string(&full).with_context(|| format!("read '{}'", path.display()))?;
-        sources.push(Source { path, text });
+///
+/// # Errors
+/// If there are findings; they are on standard error.
+pub(crate) fn tidy(workspace: &Workspace) -> anyhow::Result<()> {
+    let paths = paths(workspace)?;
+    let rust = read(workspace, &paths, ".rs")?;
+    let pages = read(workspace, &paths, ".md")?;
+    let report = sources::check(&rust);
+    let mut findings = report.findings;
+    findings.extend(layout::check(&paths));
+    findings.extend(pages.iter().flat_map(|page| links::check(&workspace.root, page)));
+    findings.extend(arrows::check(workspace)?);
+    findings.extend(generate::check(workspace)?);
+    findings.sort();
+    for warning in &report.warnings {
+        say(&format!("warning: {warning}"));
     }
-    for source in &sources {
-        match source.path.extension().and_then(|ending| ending.to_str()) {
-            Some("rs") => findings.extend(sources::check(&source.path, &source.text)),
-            _ => findings.extend(links::check(&repository(), &source.path, &source.text)),
-        }
-    }
-    findings.extend(arrows::check()?);
-    findings.extend(generate::stale()?);
     for finding in &findings {
-        writeln!(std::io::stderr(), "{finding}").context("say what was found")?;
+        say(&finding.to_string());
     }
     match findings.len() {
         0 => Ok(()),
+        1 => bail!("1 finding"),
         count => bail!("{count} findings"),
     }
 }
 
-/// The files that belong to the repository.
-fn files() -> anyhow::Result<Vec<PathBuf>> {
-    let list = program(
-        "git ls-files",
-        "git",
-        &["ls-files", "--cached", "--others", "--exclude-standard"],
-    )
-    .output()?;
-    Ok(list
-        .lines()
-        .map(PathBuf::from)
-        .filter(|path| repository().join(path).symlink_metadata().is_ok())
-        .collect())
+/// Reads the files with this ending, links left out: what they lead to is read where it lies.
+fn read(workspace: &Workspace, paths: &[String], ending: &str) -> anyhow::Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for path in paths.iter().filter(|path| path.ends_with(ending)) {
+        let full = workspace.root.join(path);
+        if full.is_symlink() {
+            continue;
+        }
+        let text = fs::read_to_string(&full).with_context(|| format!("read '{path}'"))?;
+        sources.push(Source {
+            path: path.clone(),
+            text,
+        });
+    }
+    Ok(sources)
 }
 
-fn top_level(files: &[PathBuf]) -> Vec<String> {
-    let mut odd: Vec<_> = files
-        .iter()
-        .filter_map(|path| {
-            path.components()
-                .next()
-                .map(|first| first.as_os_str().to_string_lossy().into_owned())
-        })
-        .filter(|first| !TOP_LEVEL.contains(&first.as_str()))
-        .map(|first| format!("{first}:1: not a name of the top level; put it into one of its folders"))
-        .collect();
-    odd.sort();
-    odd.dedup();
-    odd
+/// The files that belong to the repository, whether git knows them yet or not.
+fn paths(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
+    if !workspace.root.join(".git").exists() {
+        return walk(&workspace.root);
+    }
+    let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let list = workspace.program("git", &list).output()?;
+    let mut paths: Vec<String> = list.split_terminator('\0').map(str::to_owned).collect();
+    // Git still lists what was deleted and not yet committed.
+    paths.retain(|path| workspace.root.join(path).symlink_metadata().is_ok());
+    Ok(paths)
 }
 
-/// The number of a line for an offset in a text.
+/// All files below `root`, for a copy of the repository without git.
+fn walk(root: &Path) -> anyhow::Result<Vec<String>> {
+    let mut folders = vec![PathBuf::new()];
+    let mut paths = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let entries =
+            fs::read_dir(root.join(&folder)).with_context(|| format!("read '{}'", folder.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("read '{}'", folder.display()))?;
+            let path = folder.join(entry.file_name());
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_folder && path != Path::new("target") {
+                folders.push(path);
+            } else if !is_folder {
+                paths.push(path.to_string_lossy().replace('\\', "/"));
+            }
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The number of the line that an offset lies in.
 fn line_of(text: &str, offset: usize) -> usize {
-    text[..offset].matches('\n').count() + 1
-}
-
-/// Whether a path lies in one of these folders.
-fn is_in(path: &Path, folders: &[&str]) -> bool {
-    folders.iter().any(|folder| path.starts_with(folder))
+    1 + text.as_bytes()[..offset]
+        .iter()
+        .filter(|byte| **byte == b'\n')
+        .count()
 }

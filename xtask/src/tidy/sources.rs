@@ -1,183 +1,332 @@
-//! Rules about the Rust sources.
+//! Rules about Rust sources: headers, lengths, and what may be named where.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 
-use super::{is_in, line_of};
+use super::code::Code;
+use super::names::{Name, Role, names};
+use super::{Finding, Source, line_of};
 
-/// Lines of product code after which a file should be two.
-const MAX_LINES: usize = 520;
+/// Most lines of product code of a file.
+const MAX_LINES: usize = 500;
 
-/// What a text must not have, where it may have it all the same, and what to do.
-struct Banned {
-    text: &'static str,
-    allowed_in: &'static [&'static str],
-    /// Also in tests.
-    everywhere: bool,
-    advice: &'static str,
+/// From this many lines of product code on a file is mentioned.
+const MANY_LINES: usize = 400;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// What must be mended.
+    pub(super) findings: Vec<Finding>,
+    /// What should be looked at.
+    pub(super) warnings: Vec<Finding>,
 }
 
-const BANNED: [Banned; 11] = [
-    Banned {
-        text: "#[ignore",
-        allowed_in: &[],
-        everywhere: true,
-        advice: "a test runs, or goes",
+/// A rule about a name.
+struct Rule {
+    breaks: fn(&Name) -> bool,
+    applies: fn(&str) -> bool,
+    scope: Scope,
+    advice: &'static str,
+    /// The word in a comment `tidy: allow(word) reason` with which a line is let pass.
+    pass: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Product,
+    Tests,
+    Both,
+}
+
+const RULES: [Rule; 7] = [
+    Rule {
+        breaks: |name| {
+            ["std::env", "std::fs", "std::net", "std::thread"]
+                .iter()
+                .any(|path| name.starts_with(path))
+        },
+        applies: |path| path.starts_with("core/"),
+        scope: Scope::Product,
+        advice: "core has no I/O, no threads and no environment; let the caller do it",
+        pass: None,
     },
-    Banned {
-        text: "todo!(",
-        allowed_in: &[],
-        everywhere: true,
-        advice: "finish it",
+    Rule {
+        breaks: |name| name.has("Instant") || name.has("SystemTime"),
+        applies: |path| path.starts_with("core/"),
+        scope: Scope::Product,
+        advice: "core has no clock; take the time as an argument",
+        pass: None,
     },
-    Banned {
-        text: "unimplemented!(",
-        allowed_in: &[],
-        everywhere: true,
-        advice: "finish it",
+    Rule {
+        breaks: |name| {
+            ["tokio", "tonic", "kube", "rand"]
+                .iter()
+                .any(|path| name.starts_with(path))
+        },
+        applies: |path| path.starts_with("core/"),
+        scope: Scope::Product,
+        advice: "core has none of tokio, tonic, kube and rand; move it to the crate that does",
+        pass: None,
     },
-    Banned {
-        text: "std::fs",
-        allowed_in: NOT_CORE,
-        everywhere: false,
-        advice: "core does no I/O",
+    Rule {
+        breaks: is_grpc,
+        applies: |path| !path.starts_with("worker/src/transport"),
+        scope: Scope::Both,
+        advice: "types of gRPC and protobuf stay in worker/src/transport; give it a type of the worker's own",
+        pass: None,
     },
-    Banned {
-        text: "std::net",
-        allowed_in: NOT_CORE,
-        everywhere: false,
-        advice: "core does no I/O",
+    Rule {
+        // Its own file and the constants of the platform are the same whatever the environment is.
+        breaks: |name| {
+            let is_fixed = name.starts_with("std::env::current_exe") || name.starts_with("std::env::consts");
+            name.starts_with("std::env") && !is_fixed
+        },
+        applies: |path| {
+            !["main.rs", "args.rs", "build.rs"].contains(&file_name(path)) && !path.starts_with("core/")
+        },
+        scope: Scope::Product,
+        advice: "only main.rs and args.rs read the environment; take what you need as an argument",
+        pass: None,
     },
-    Banned {
-        text: "std::thread",
-        allowed_in: NOT_CORE,
-        everywhere: false,
-        advice: "core has no threads",
+    Rule {
+        breaks: |name| {
+            let is_ignored = name.role == Role::Attribute && name.path == "ignore";
+            is_ignored || name.role == Role::Macro && ["todo", "unimplemented"].contains(&name.last())
+        },
+        applies: |_| true,
+        scope: Scope::Both,
+        advice: "nothing is left for later; finish it, or remove it",
+        pass: None,
     },
-    Banned {
-        text: "Instant::now",
-        allowed_in: NOT_CORE,
-        everywhere: false,
-        advice: "in core, time comes in",
-    },
-    Banned {
-        text: "SystemTime",
-        allowed_in: NOT_CORE,
-        everywhere: false,
-        advice: "in core, time comes in",
-    },
-    Banned {
-        text: "tonic::",
-        allowed_in: &["worker/src/transport"],
-        everywhere: false,
-        advice: "gRPC stays in the transport",
-    },
-    Banned {
-        text: "std::env::var",
-        allowed_in: &["xtask"],
-        everywhere: false,
-        advice: "no variable of the environment changes what a program does; make it a flag",
-    },
-    Banned {
-        text: "proto::",
-        allowed_in: &["worker/src/transport"],
-        everywhere: false,
-        advice: "messages of gRPC stay in the transport",
+    Rule {
+        breaks: is_sleep,
+        applies: |_| true,
+        scope: Scope::Tests,
+        advice: "tests do not sleep; wait for a condition, or say why with `// tidy: allow(sleep) reason`",
+        pass: Some("sleep"),
     },
 ];
 
-const NOT_CORE: &[&str] = &["api", "worker", "operator", "cli", "bench", "e2e", "xtask"];
+fn is_grpc(name: &Name) -> bool {
+    let library = ["tonic", "tonic_prost", "prost", "prost_types"]
+        .iter()
+        .any(|path| name.starts_with(path));
+    library || name.path.contains("transport::proto") || name.starts_with("proto")
+}
 
-/// Checks one file.
-pub(super) fn check(path: &Path, text: &str) -> Vec<String> {
-    let shown = path.display();
-    let mut findings = Vec::new();
-    if !text.starts_with("//!") {
-        findings.push(format!(
-            "{shown}:1: no header; say with `//!` what the file owns and leaves to others"
-        ));
+fn is_sleep(name: &Name) -> bool {
+    let is_function = name.role == Role::Call || name.role == Role::Other && name.path.contains("::");
+    is_function && ["sleep", "sleep_ms", "sleep_until"].contains(&name.last())
+}
+
+/// Checks all sources.
+pub(super) fn check(sources: &[Source]) -> Report {
+    let codes: Vec<(&Source, Code)> = sources
+        .iter()
+        .map(|source| (source, Code::new(&source.text)))
+        .collect();
+    let test_modules: BTreeSet<String> = codes
+        .iter()
+        .flat_map(|(source, code)| {
+            code.test_modules
+                .iter()
+                .map(|module| module_path(&source.path, module))
+        })
+        .collect();
+    let mut report = Report::default();
+    for (source, code) in &codes {
+        check_source(
+            source,
+            code,
+            is_test_file(&source.path, &test_modules),
+            &mut report,
+        );
     }
-    let is_test = path
-        .components()
-        .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "check")
-        || path.file_name().is_some_and(|name| name == "tests.rs");
-    let product = if is_test {
-        ""
-    } else {
-        text.split("\n#[cfg(test)]\nmod tests {")
-            .next()
-            .unwrap_or_default()
-    };
-    let lines = product.lines().count();
+    report
+}
+
+fn check_source(source: &Source, code: &Code, is_test: bool, report: &mut Report) {
+    let path = &source.path;
+    if !source.text.starts_with("//!") {
+        let what = "it has no header; say with `//!` what the file owns and what it leaves to others";
+        report.findings.push(Finding::new(path, 1, what));
+    }
+    let lines = if is_test { 0 } else { code.product_lines() };
+    let what =
+        format!("it has {lines} lines of product code, and {MAX_LINES} are the most; part it by ideas");
     if lines > MAX_LINES {
-        findings.push(format!(
-            "{shown}:{lines}: more than {MAX_LINES} lines; make it two files of one idea each"
-        ));
+        report.findings.push(Finding::new(path, 1, what));
+    } else if lines > MANY_LINES {
+        report.warnings.push(Finding::new(path, 1, what));
     }
-    // This file names what it looks for.
-    if path.ends_with("xtask/src/tidy/sources.rs") {
-        return findings;
-    }
-    for banned in &BANNED {
-        let searched = if banned.everywhere { text } else { product };
-        if is_in(path, banned.allowed_in) {
-            continue;
+    let rules: Vec<&Rule> = RULES.iter().filter(|rule| (rule.applies)(path)).collect();
+    for name in names(&code.text) {
+        let scope = if is_test || code.is_test(name.offset) {
+            Scope::Tests
+        } else {
+            Scope::Product
+        };
+        for rule in &rules {
+            let is_in_scope = rule.scope == Scope::Both || rule.scope == scope;
+            if !is_in_scope || !(rule.breaks)(&name) {
+                continue;
+            }
+            let line = line_of(&source.text, name.offset);
+            if !rule
+                .pass
+                .is_some_and(|word| is_let_pass(&source.text, line, word))
+            {
+                let what = format!("'{}': {}", name.path, rule.advice);
+                report.findings.push(Finding::new(path, line, what));
+            }
         }
-        for (at, _) in searched.match_indices(banned.text) {
-            findings.push(format!(
-                "{shown}:{}: '{}': {}",
-                line_of(searched, at),
-                banned.text,
-                banned.advice
-            ));
-        }
     }
-    let tests = if is_test { text } else { &text[product.len()..] };
-    let sleeps = tests
-        .match_indices("sleep(")
-        .filter(|(at, _)| !tests[..*at].ends_with("allow("));
-    for (at, _) in sleeps {
-        let line = line_of(text, at + text.len() - tests.len());
-        findings.push(format!(
-            "{shown}:{line}: a test that sleeps; wait for a condition"
-        ));
-    }
-    findings
+}
+
+/// Whether a comment on this line or on the one before lets it pass, with a reason.
+fn is_let_pass(text: &str, line: usize, word: &str) -> bool {
+    let mark = format!("tidy: allow({word})");
+    let lines = text
+        .lines()
+        .skip(line.saturating_sub(2))
+        .take(if line > 1 { 2 } else { 1 });
+    lines
+        .filter_map(|line| line.split_once("//")?.1.split_once(&mark))
+        .any(|(_, reason)| !reason.trim().is_empty())
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The file or folder of a module that a file declares, without its ending.
+fn module_path(declared_in: &str, module: &str) -> String {
+    let folder = match declared_in.rsplit_once('/') {
+        Some((folder, "mod.rs" | "lib.rs" | "main.rs")) => folder,
+        _ => declared_in.trim_end_matches(".rs"),
+    };
+    format!("{folder}/{module}")
+}
+
+/// Whether all of a file is tests: it lies in `tests/` or in `e2e/`, or belongs to a module under `#[cfg(test)]`.
+fn is_test_file(path: &str, test_modules: &BTreeSet<String>) -> bool {
+    let stem = path.trim_end_matches(".rs");
+    let mut folders = stem.match_indices('/').map(|(at, _)| &stem[..at]);
+    path.starts_with("e2e/")
+        || path.split('/').any(|part| part == "tests")
+        || test_modules.contains(stem)
+        || folders.any(|folder| test_modules.contains(folder))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn findings(path: &str, text: &str) -> Vec<String> {
-        check(Path::new(path), text)
+    fn report(files: &[(&str, &str)]) -> Report {
+        let sources: Vec<Source> = files
+            .iter()
+            .map(|(path, text)| Source {
+                path: (*path).to_owned(),
+                text: format!("//! Header.\n{text}"),
+            })
+            .collect();
+        check(&sources)
+    }
+
+    #[test]
+    fn names_that_do_not_belong_are_found_at_their_line() {
+        let cases: [(&str, &str, &[usize]); 25] = [
+            ("core/src/a.rs", "use std::{fmt, fs};", &[2]),
+            ("core/src/a.rs", "use std::time::Duration;", &[]),
+            ("core/src/a.rs", "use std::time;\nfn a(b: time::Instant) {}", &[3]),
+            ("core/src/a.rs", "fn a() { std::thread::spawn(b); }", &[2]),
+            ("core/src/a.rs", "// std::thread\nfn a() { b(\"std::fs\") }", &[]),
+            ("core/src/a.rs", "#[tokio::main]\nfn a() {}", &[2]),
+            ("core/src/a.rs", "#[cfg(test)]\nmod tests { use std::fs; }", &[]),
+            ("core/tests/a.rs", "use std::fs;", &[]),
+            ("worker/src/a.rs", "use std::{fs, time::Instant};", &[]),
+            ("worker/src/a.rs", "use tonic::Status;", &[2]),
+            ("worker/src/a.rs", "use crate::transport::proto;", &[2]),
+            ("worker/src/a.rs", "use tonic_like::A; use b::prototype;", &[]),
+            ("worker/src/transport/a.rs", "use tonic::Status;", &[]),
+            (
+                "worker/src/a.rs",
+                "use std::env;\nfn a() { std::env::var(b); }",
+                &[2, 3],
+            ),
+            ("worker/src/a.rs", "fn a() { std::env::current_exe(); }", &[]),
+            ("worker/src/main.rs", "fn a() { std::env::var(b); }", &[]),
+            ("core/src/a.rs", "fn a() { std::env::var(b); }", &[2]),
+            (
+                "worker/src/a.rs",
+                "fn a() { todo!(); core::unimplemented!() }",
+                &[2, 2],
+            ),
+            ("e2e/tests/a.rs", "#[test]\n#[ignore]\nfn a() {}", &[3]),
+            ("e2e/tests/a.rs", "fn a() { std::thread::sleep(b); }", &[2]),
+            (
+                "e2e/src/a.rs",
+                "use tokio::time::sleep;\nfn a() { sleep(b); }",
+                &[2, 3],
+            ),
+            ("worker/src/a.rs", "fn a() { std::thread::sleep(b); }", &[]),
+            (
+                "worker/src/a.rs",
+                "#[cfg(test)]\nmod tests {\nfn a() { thread::sleep(b); }\n}",
+                &[4],
+            ),
+            (
+                "e2e/src/a.rs",
+                "// Why. tidy: allow(sleep) it polls\nthread::sleep(b);",
+                &[],
+            ),
+            ("e2e/src/a.rs", "thread::sleep(b); // tidy: allow(sleep)", &[2]),
+        ];
+        for (path, text, expected) in cases {
+            let found: Vec<usize> = report(&[(path, text)])
+                .findings
+                .iter()
+                .map(|found| found.line)
+                .collect();
+            assert_eq!(found, expected, "{path}: {text}");
+        }
     }
 
     #[test]
     fn a_file_without_a_header_is_found() {
-        assert_eq!(findings("core/src/a.rs", "//! Owns nothing.\n").len(), 0);
-        assert_eq!(findings("core/src/a.rs", "fn a() {}\n").len(), 1);
+        let source = Source {
+            path: "core/src/a.rs".to_owned(),
+            text: "/// A.\nfn a() {}\n".to_owned(),
+        };
+        assert_eq!(check(&[source]).findings[0].line, 1);
     }
 
     #[test]
-    fn clocks_in_core_are_found_and_those_in_its_tests_are_not() {
-        let clock = concat!("//! A.\nfn a() { std::time::Inst", "ant::now(); }\n");
-        assert_eq!(findings("core/src/a.rs", clock).len(), 1);
-        assert_eq!(findings("worker/src/a.rs", clock).len(), 0);
-        assert_eq!(findings("core/tests/a.rs", clock).len(), 0);
+    fn long_files_are_found_and_tests_do_not_count() {
+        let tests = format!("#[cfg(test)]\nmod tests {{{}}}\n", "\n".repeat(600));
+        let cases = [(399, 0, 0), (400, 0, 1), (499, 0, 1), (500, 1, 0)];
+        for (lines, findings, warnings) in cases {
+            let text = format!("{}{tests}", "\n".repeat(lines));
+            let report = report(&[("core/src/a.rs", &text)]);
+            let found = (report.findings.len(), report.warnings.len());
+            assert_eq!(found, (findings, warnings), "{lines} lines and a header");
+        }
     }
 
     #[test]
-    fn sleeping_tests_are_found() {
-        let sleeping = concat!("//! A.\nfn a() { std::thread::sl", "eep(x); }\n");
-        assert_eq!(findings("e2e/tests/a.rs", sleeping).len(), 1);
-        assert_eq!(findings("worker/src/a.rs", sleeping).len(), 0);
-    }
-
-    #[test]
-    fn long_files_are_found() {
-        assert_eq!(
-            findings("core/src/a.rs", &format!("//! A.\n{}", "\n".repeat(600))).len(),
-            1
-        );
+    fn modules_of_tests_may_lie_in_files_of_their_own() {
+        let long = "use std::fs;\n".repeat(600);
+        let cases = [
+            ("core/src/epoch/mod.rs", "core/src/epoch/check.rs", true),
+            ("core/src/epoch/mod.rs", "core/src/epoch/check/world.rs", true),
+            ("core/src/epoch.rs", "core/src/epoch/check/world.rs", true),
+            ("core/src/lib.rs", "core/src/check.rs", true),
+            ("core/src/epoch/mod.rs", "core/src/graph/check.rs", false),
+        ];
+        for (declared_in, path, is_test) in cases {
+            let declaration = (declared_in, "#[cfg(test)]\nmod check;");
+            let found = report(&[declaration, (path, &long)]).findings;
+            assert_eq!(found.is_empty(), is_test, "{path} declared in {declared_in}");
+        }
     }
 }
