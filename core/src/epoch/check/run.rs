@@ -6,7 +6,7 @@ use super::operator::Change;
 use super::plant::{Content, Shape};
 use super::rng::Rng;
 use super::world::{Flaw, Happening, World};
-use crate::epoch::WorkerIndex;
+use crate::epoch::{Phase, WorkerIndex};
 
 /// What a schedule may contain.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +40,7 @@ pub(super) fn run(scenario: &Scenario, flaw: Flaw, seed: u64, traced: bool) -> R
         traced,
         steps: 0,
         weights: Vec::new(),
+        aimed: seed % 2 == 1,
     };
     match schedule.run(scenario) {
         Ok(()) => Ok(schedule.steps),
@@ -63,6 +64,8 @@ struct Schedule {
     steps: usize,
     /// How fast each pod is for now; some stand still.
     weights: Vec<u32>,
+    /// Whether processes die in the middle of a change only.
+    aimed: bool,
 }
 
 impl Schedule {
@@ -141,7 +144,12 @@ impl Schedule {
         match happening {
             Happening::Crash(_) if crashes == 0 => 0,
             Happening::Cut(_) if cuts == 0 => 0,
-            Happening::Crash(_) | Happening::Cut(_) | Happening::Timeout(_) => 1,
+            Happening::Crash(pod) => match self.world.pods[*pod].process.as_ref().map(|it| it.machine.phase()) {
+                Some(Phase::HandingOver | Phase::Ready | Phase::Committed) if self.aimed => 12,
+                _ if self.aimed => 0,
+                _ => 1,
+            },
+            Happening::Cut(_) | Happening::Timeout(_) => 1,
             Happening::Tick(_) | Happening::DrainTimeout(..) => 1,
             Happening::Read(pod, _) => speed(*pod),
             Happening::Start(pod) => {
