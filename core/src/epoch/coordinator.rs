@@ -224,8 +224,18 @@ impl Machine {
                     wave,
                     complete,
                     traffic,
+                    copies,
                 },
             ) if promised && wave == asking.wave => {
+                let since = asking
+                    .plan
+                    .asked(from)
+                    .map(|member| member.since)
+                    .unwrap_or_default();
+                if let Some(report) = asking.reports.get_mut(&from) {
+                    report.copies = copies;
+                    drop_what_was_given_up(report, since);
+                }
                 asking.drained.insert(from, (complete, traffic));
             }
             (Step::HandOver, Answer::Ready) if promised => {}

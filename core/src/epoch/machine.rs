@@ -175,7 +175,7 @@ impl Machine {
     fn on_message(&mut self, from: WorkerIndex, incarnation: Incarnation, message: Message) {
         match message {
             Message::State(state) => self.on_state(from, state),
-            Message::Admit(committed) => self.on_admit(committed),
+            Message::Admit(committed) => self.on_admit(from, committed),
             Message::Order { ballot, plan, order } => self.on_order(from, incarnation, ballot, plan, order),
             Message::Answer { ballot, answer } => self.on_answer(from, incarnation, ballot, answer),
             Message::Refused {

@@ -119,16 +119,7 @@ impl Machine {
         let unchecked = self.lacks(Mutation::NoPromise)
             || (self.lacks(Mutation::PromiseUnchecked)
                 && matches!(order, Order::HandOver { .. } | Order::Commit));
-        // Given up or named again since: an older epoch is not for this worker.
-        let since = self
-            .plan
-            .as_ref()
-            .map_or(Epoch(0), |plan| match plan.asked(self.me) {
-                Some(member) => member.since,
-                None if plan.has_given_up(self.me) => plan.epoch,
-                None => Epoch(0),
-            });
-        let out = ballot.epoch < since && !self.lacks(Mutation::GivenUpLetIn);
+        let out = self.was_given_up(self.me, ballot.epoch);
         out || ballot.epoch < newest || (Some(ballot) < self.promised && !unchecked)
     }
 
@@ -194,9 +185,13 @@ impl Machine {
             joined: self.joined,
             ready: self.ready.as_ref().map(|ready| ready.ballot),
             started: self.started,
-            copies: self.copies.iter().copied().collect(),
+            copies: self.kept_copies(),
         };
         self.answer(ballot, &plan, Answer::Promised(Box::new(report)));
+    }
+
+    fn kept_copies(&self) -> Vec<CopyId> {
+        self.copies.iter().copied().collect()
     }
 
     fn drain(&mut self, ballot: Ballot, plan: &PlanHead, base: Option<Committed>, wave: u32) {
@@ -211,10 +206,12 @@ impl Machine {
                 complete,
                 traffic,
             } if *done == wave => {
+                let (complete, traffic) = (*complete, traffic.clone());
                 let answer = Answer::Drained {
                     wave,
-                    complete: *complete,
-                    traffic: traffic.clone(),
+                    complete,
+                    traffic,
+                    copies: self.kept_copies(),
                 };
                 self.answer(ballot, plan, answer);
                 return;
@@ -262,10 +259,12 @@ impl Machine {
                 complete,
                 traffic: traffic.clone(),
             };
+            let copies = self.kept_copies();
             self.answer_promised(Answer::Drained {
                 wave,
                 complete,
                 traffic,
+                copies,
             });
         }
     }

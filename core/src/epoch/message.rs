@@ -118,6 +118,9 @@ pub enum Answer {
         complete: bool,
         /// Frames exchanged with each peer.
         traffic: Vec<Traffic>,
+        /// The frozen copies that it holds by now. One may have come after the report, and its source have died
+        /// before it was asked; all that is asked to drain was alive when all had reported.
+        copies: Vec<CopyId>,
     },
     /// State is handed over and installed, and the ballot recorded.
     Ready,

@@ -29,7 +29,7 @@ pub(super) fn drop_what_was_given_up(report: &mut Report, since: Epoch) {
     {
         report.committed = None;
         report.joined = false;
-        report.copies.clear();
+        report.copies.retain(|copy| copy.tag.epoch >= since);
     }
 }
 

@@ -37,6 +37,9 @@ impl Machine {
                 _ => return Err(Refusal::NoLink),
             }
         }
+        if self.was_given_up(peer, epoch) {
+            return Err(Refusal::GivenUp);
+        }
         match &self.committed {
             Some(committed) if self.joined && committed.epoch() == epoch => Ok(()),
             Some(_) if self.joined => Err(Refusal::OtherEpoch),
@@ -74,6 +77,20 @@ impl Machine {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a worker was given up, or its pod replaced, after this epoch was made: what it does in that epoch does
+    /// not count, also if it is named again.
+    pub(super) fn was_given_up(&self, worker: WorkerIndex, epoch: Epoch) -> bool {
+        let since = self
+            .plan
+            .as_ref()
+            .map_or(Epoch(0), |plan| match plan.asked(worker) {
+                Some(member) => member.since,
+                None if plan.has_given_up(worker) => plan.epoch,
+                None => Epoch(0),
+            });
+        epoch < since && !self.lacks(Mutation::GivenUpLetIn)
     }
 
     pub(super) fn on_peer_up(&mut self, peer: WorkerIndex, incarnation: Incarnation, hello: Hello) {
@@ -164,6 +181,9 @@ impl Machine {
             self.welcome(peer);
             return;
         };
+        if state.joined && self.was_given_up(peer, theirs.epoch) {
+            return;
+        }
         let mine = self.committed.as_ref().map(|committed| committed.ballot.epoch);
         if state.joined && Some(theirs.epoch) > mine {
             self.meet_higher(theirs);
@@ -179,8 +199,11 @@ impl Machine {
         };
         let waits = self.joined && self.started < mine.epoch && self.exited.is_none();
         let promised = self.promised.is_some_and(|promised| promised.epoch > mine.epoch);
-        let told = self.links.values().any(|link| {
-            link.state.joined && link.state.committed == Some(mine) && link.state.started >= mine.epoch
+        let told = self.links.iter().any(|(&peer, link)| {
+            !self.was_given_up(peer, mine.epoch)
+                && link.state.joined
+                && link.state.committed == Some(mine)
+                && link.state.started >= mine.epoch
         });
         if waits && !promised && told {
             self.start();
@@ -240,7 +263,8 @@ impl Machine {
             .plan
             .member(peer)
             .is_some_and(|member| member.uid == incarnation.uid || self.lacks(Mutation::NewPodJoins));
-        if lets_in && named && self.standing(peer, incarnation).is_ok() {
+        let out = self.was_given_up(peer, committed.epoch());
+        if lets_in && named && !out && self.standing(peer, incarnation).is_ok() {
             self.send(peer, Message::Admit(committed));
         }
     }
@@ -257,7 +281,7 @@ impl Machine {
     }
 
     /// A peer that runs lets this worker in.
-    pub(super) fn on_admit(&mut self, committed: Committed) {
+    pub(super) fn on_admit(&mut self, from: WorkerIndex, committed: Committed) {
         let epoch = committed.epoch();
         let waits = !self.joined
             && (self.promised.is_none() || self.lacks(Mutation::NoPromise))
@@ -269,16 +293,9 @@ impl Machine {
             .plan
             .member(self.me)
             .is_some_and(|member| member.uid == self.incarnation.uid || self.lacks(Mutation::NewPodJoins));
-        let given_up = self.plan.as_ref().is_some_and(|plan| plan.has_given_up(self.me))
-            && !self.lacks(Mutation::GivenUpLetIn);
-        // Named again by a newer plan, it belongs to that plan's epoch, not to one it was in before.
-        let since = self
-            .plan
-            .as_ref()
-            .and_then(|plan| plan.asked(self.me))
-            .map(|member| member.since);
-        let again = since.is_some_and(|since| since > epoch) && !self.lacks(Mutation::GivenUpLetIn);
-        if waits && named && !given_up && !again && epoch >= newest {
+        // Who was given up since is in neither as a host nor as a guest.
+        let out = self.was_given_up(self.me, epoch) || self.was_given_up(from, epoch);
+        if waits && named && !out && epoch >= newest {
             self.learn(committed.plan.clone());
             if self.exited.is_none() {
                 self.join_empty(committed);

@@ -37,14 +37,18 @@ impl Ghost {
         }
     }
 
-    fn required(&self, task: TaskId) -> BTreeSet<Root> {
-        let held = self
-            .held
+    pub(super) fn all_held(&self, task: TaskId) -> BTreeSet<Root> {
+        self.held
             .get(&task)
             .into_iter()
             .flat_map(BTreeMap::values)
-            .flatten();
-        held.filter(|root| self.acked.contains(root)).copied().collect()
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    fn required(&self, task: TaskId) -> BTreeSet<Root> {
+        self.all_held(task).intersection(&self.acked).copied().collect()
     }
 }
 

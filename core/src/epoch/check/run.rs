@@ -6,7 +6,7 @@ use super::operator::Change;
 use super::plant::{Content, Shape};
 use super::rng::Rng;
 use super::world::{Flaw, Happening, World};
-use crate::epoch::WorkerIndex;
+use crate::epoch::{Phase, WorkerIndex};
 
 /// What a schedule may contain.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,8 @@ pub(super) struct Scenario {
     pub(super) plans: &'static [&'static [Change]],
     pub(super) crashes: usize,
     pub(super) cuts: usize,
+    /// So many plans after these are drawn by lot.
+    pub(super) wild: usize,
     /// How much may happen before faults stop.
     pub(super) length: usize,
 }
@@ -40,6 +42,7 @@ pub(super) fn run(scenario: &Scenario, flaw: Flaw, seed: u64, traced: bool) -> R
         traced,
         steps: 0,
         weights: Vec::new(),
+        aimed: seed % 2 == 1,
     };
     match schedule.run(scenario) {
         Ok(()) => Ok(schedule.steps),
@@ -63,6 +66,8 @@ struct Schedule {
     steps: usize,
     /// How fast each pod is for now; some stand still.
     weights: Vec<u32>,
+    /// Whether processes die in the middle of a change only.
+    aimed: bool,
 }
 
 impl Schedule {
@@ -92,8 +97,12 @@ impl Schedule {
                     _ => Vec::new(),
                 };
             }
-            if plans < scenario.plans.len() && self.rng.one_in(scenario.length / (2 * scenario.plans.len())) {
-                self.publish(scenario.plans[plans]);
+            let all_plans = scenario.plans.len() + scenario.wild;
+            if plans < all_plans && self.rng.one_in(scenario.length / (2 * all_plans)) {
+                match scenario.plans.get(plans) {
+                    Some(changes) => self.publish(changes),
+                    None => self.publish_by_lot(),
+                }
                 plans += 1;
             }
             if self.rng.one_in(20) {
@@ -136,12 +145,40 @@ impl Schedule {
         }
     }
 
+    fn publish_by_lot(&mut self) {
+        let count = 1 + self.rng.below(2);
+        let changes: Vec<Change> = (0..count)
+            .map(|_| {
+                let worker = self.rng.below(4) as u32;
+                match self.rng.below(10) {
+                    0 | 1 => Change::GiveUp(worker),
+                    2 | 3 => Change::Add(worker),
+                    4 | 5 => Change::Leave(worker),
+                    6 => Change::Replace(worker),
+                    7 => Change::Flip,
+                    8 => Change::Coordinator(worker),
+                    _ => Change::Rotate,
+                }
+            })
+            .collect();
+        self.publish(&changes);
+    }
+
     fn weigh(&self, happening: &Happening, crashes: usize, cuts: usize) -> u32 {
         let speed = |pod: usize| self.weights.get(pod).copied().unwrap_or(1);
         match happening {
             Happening::Crash(_) if crashes == 0 => 0,
             Happening::Cut(_) if cuts == 0 => 0,
-            Happening::Crash(_) | Happening::Cut(_) | Happening::Timeout(_) => 1,
+            Happening::Crash(pod) => match self.world.pods[*pod]
+                .process
+                .as_ref()
+                .map(|it| it.machine.phase())
+            {
+                Some(Phase::HandingOver | Phase::Ready | Phase::Committed) if self.aimed => 12,
+                _ if self.aimed => 0,
+                _ => 1,
+            },
+            Happening::Cut(_) | Happening::Timeout(_) => 1,
             Happening::Tick(_) | Happening::DrainTimeout(..) => 1,
             Happening::Read(pod, _) => speed(*pod),
             Happening::Start(pod) => {

@@ -332,7 +332,10 @@ impl World {
                 if let Content::Bolt(roots) = &content
                     && copy.tag.epoch > self.ghost.started
                 {
-                    self.ghost.hold(copy.task, to, roots.iter().copied());
+                    // What was on its way when its last holder died need not be found, as its receiver may have
+                    // reported before.
+                    let held = self.ghost.all_held(copy.task);
+                    self.ghost.hold(copy.task, to, roots.intersection(&held).copied());
                 }
                 self.pods[to.0]
                     .process
