@@ -117,7 +117,7 @@ fn files_that_cannot_be_read_are_refused() {
     assert_eq!(json.status.code(), Some(1));
     let line: serde_json::Value = serde_json::from_str(json.stdout.trim()).unwrap();
     assert_eq!(line["valid"], false);
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     // Root may read everything.
     if std::fs::read(&path).is_err() {
         fails("validate", &path, &["may not read it"]);
