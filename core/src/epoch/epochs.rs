@@ -42,7 +42,7 @@ impl Machine {
             ballot: committed.ballot,
             tasks,
         });
-        self.opening = None;
+        self.opening.take_if(|opening| opening.epoch() <= epoch);
         self.opened = self.opened.max(epoch);
         self.rounds.retain(|round| round.epoch() > epoch);
         self.commit(committed);

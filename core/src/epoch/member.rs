@@ -91,7 +91,9 @@ impl Machine {
             Order::HandOver { moves, started } => match self.stage {
                 Stage::Drained { .. } => self.hand_over(ballot, &plan, moves, started),
                 Stage::Ready => self.answer(ballot, &plan, Answer::Ready),
-                _ if self.lacks(Mutation::PromiseUnchecked) => self.hand_over(ballot, &plan, moves, started),
+                _ if self.lacks(Mutation::PromiseUnchecked) || self.lacks(Mutation::EarlySnapshot) => {
+                    self.hand_over(ballot, &plan, moves, started)
+                }
                 _ => {}
             },
             Order::Commit => self.obey_commit(ballot, &plan),
@@ -288,10 +290,18 @@ impl Machine {
         moves: Vec<Move>,
         started: Epoch,
     ) {
+        let mine = self
+            .committed
+            .as_ref()
+            .filter(|_| self.joined)
+            .map(|mine| mine.ballot);
+        let is_ready = self.ready.as_ref().is_some_and(|ready| ready.ballot == committed);
+        // A leaver that was restarted has no part in the new epoch; it passes on what it was given, and joins nothing.
+        let leaves = plan.member(self.me).is_none();
         match &self.stage {
             Stage::Promised => {}
             // It may have heard of the start from a peer.
-            Stage::Committed | Stage::Idle if self.epoch() == committed.epoch => {
+            Stage::Committed | Stage::Idle if leaves || self.epoch() == committed.epoch => {
                 self.answer(ballot, plan, Answer::Committed);
                 return;
             }
@@ -299,12 +309,6 @@ impl Machine {
         }
         self.started = self.started.max(started);
         self.drop_copies(started);
-        let mine = self
-            .committed
-            .as_ref()
-            .filter(|_| self.joined)
-            .map(|mine| mine.ballot);
-        let is_ready = self.ready.as_ref().is_some_and(|ready| ready.ballot == committed);
         let taken = Committed {
             ballot: committed,
             plan: plan.clone(),
@@ -318,7 +322,9 @@ impl Machine {
             if self.joined {
                 self.leave_behind();
             }
-            Some(taken)
+            self.told = self.told.max(committed.epoch);
+            self.save();
+            (!leaves).then_some(taken)
         };
         self.begin_moving(ballot, moves, joins, true);
     }
@@ -473,6 +479,9 @@ impl Machine {
         if moving.finishes {
             if let Some(joins) = moving.joins {
                 self.commit(joins);
+            }
+            if !self.joined {
+                self.stage = Stage::Idle;
             }
             self.answer_promised(Answer::Committed);
             if self.is_started() {

@@ -5,6 +5,7 @@
 //! plant      tasks, roots, frames and acks: enough of a data plane to lose something
 //! ghost      what an onlooker knows: who must hold what; the properties S1, S2, S3
 //! operator   plans, and whom they ask
+//! common     what happens every day, step by step
 //! run        random schedules, then calm, and L1: the newest plan runs and all is acked
 //! explore    every order of a small scenario, states hashed
 //! ```
@@ -15,6 +16,7 @@
     reason = "a test that finds nothing where it looks has failed"
 )]
 
+mod common;
 mod explore;
 mod ghost;
 mod operator;

@@ -96,13 +96,6 @@ impl Plant {
         }
     }
 
-    pub(super) fn bolt(&self, task: TaskId) -> Option<&BTreeSet<Root>> {
-        match &self.tasks.get(&task)?.content {
-            Content::Bolt(roots) => Some(roots),
-            Content::Spout { .. } => None,
-        }
-    }
-
     /// A spout task that can emit.
     pub(super) fn emitter(&self, shape: &Shape) -> Option<TaskId> {
         let can = |task: &Task| match &task.content {

@@ -20,6 +20,10 @@ pub(super) struct Scenario {
     pub(super) cuts: usize,
     /// So many plans after these are drawn by lot.
     pub(super) wild: usize,
+    /// This worker's processes do not die.
+    pub(super) spares: Option<u32>,
+    /// First words on links are slow.
+    pub(super) late_hellos: bool,
     /// How much may happen before faults stop.
     pub(super) length: usize,
 }
@@ -111,7 +115,7 @@ impl Schedule {
             let all = self.world.happenings();
             let weighed: Vec<(Happening, u32)> = all
                 .into_iter()
-                .map(|happening| (happening, self.weigh(&happening, crashes, cuts)))
+                .map(|happening| (happening, self.weigh(scenario, &happening, crashes, cuts)))
                 .collect();
             let total: u32 = weighed.iter().map(|(_, weight)| weight).sum();
             if total == 0 {
@@ -164,10 +168,17 @@ impl Schedule {
         self.publish(&changes);
     }
 
-    fn weigh(&self, happening: &Happening, crashes: usize, cuts: usize) -> u32 {
+    fn weigh(&self, scenario: &Scenario, happening: &Happening, crashes: usize, cuts: usize) -> u32 {
         let speed = |pod: usize| self.weights.get(pod).copied().unwrap_or(1);
         match happening {
             Happening::Crash(_) if crashes == 0 => 0,
+            Happening::Crash(pod) if scenario.spares == Some(self.world.pods[*pod].index.0) => 0,
+            Happening::Hello(_, 0) if scenario.late_hellos => 1,
+            Happening::Notice(at, side)
+                if scenario.late_hellos && !self.world.connections[*at].is_up(*side) =>
+            {
+                0
+            }
             Happening::Cut(_) if cuts == 0 => 0,
             Happening::Crash(pod) => match self.world.pods[*pod]
                 .process

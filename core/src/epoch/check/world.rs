@@ -733,6 +733,11 @@ impl Process {
 }
 
 impl Connection {
+    /// Whether the first word was delivered to one side.
+    pub(super) fn is_up(&self, side: usize) -> bool {
+        self.ends[side].up
+    }
+
     /// The next control message to one side.
     pub(super) fn first(&self, side: usize) -> Option<&Message> {
         self.ends[side].control.front()
