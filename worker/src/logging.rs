@@ -1,5 +1,7 @@
 //! Logs: to stderr, as text for people or as JSON for programs.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -22,6 +24,7 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), tracing_subscriber::
     let stderr = BoxMakeWriter::new(std::io::stderr);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(stderr);
     // It fails only if logging was started before, as several tests in one process do.
     let _ = match format {

@@ -44,6 +44,8 @@ pub enum Command {
 pub struct Slot {
     task: u32,
     component: String,
+    /// What its log lines say of it.
+    span: tracing::Span,
     node: Weak<Node>,
     this: Weak<Slot>,
     core: Mutex<Box<dyn TaskCore>>,
@@ -67,6 +69,7 @@ impl Slot {
     /// A slot around a task.
     pub fn new(
         node: Weak<Node>,
+        topology: &str,
         task: u32,
         component: &str,
         own_thread: bool,
@@ -75,6 +78,8 @@ impl Slot {
         Arc::new_cyclic(|this| Self {
             task,
             component: component.to_owned(),
+            // An error's level, so that no filter takes the names away from the lines that it lets through.
+            span: tracing::error_span!("task", topology, component, task),
             node,
             this: Weak::clone(this),
             core: Mutex::new(core),
@@ -196,6 +201,7 @@ impl Slot {
     pub fn run(&self) {
         let Some(node) = self.node.upgrade() else { return };
         self.state.store(RUNNING, Ordering::SeqCst);
+        let _span = self.span.enter();
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let slice = std::panic::catch_unwind(AssertUnwindSafe(|| self.slice(&node, core.as_mut())));
         drop(core);

@@ -116,7 +116,14 @@ pub fn build(node: &Arc<Node>, plan: &ParsedPlan, settings: &Settings) -> Result
                 }
             })?;
             let own_thread = registry::is_blocking(&component.kind, component.role);
-            let slot = Slot::new(Arc::downgrade(node), task, &component.name, own_thread, core);
+            let slot = Slot::new(
+                Arc::downgrade(node),
+                plan.topology(),
+                task,
+                &component.name,
+                own_thread,
+                core,
+            );
             if own_thread {
                 own_threads.push(Arc::clone(&slot));
             }

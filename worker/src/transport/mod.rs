@@ -342,3 +342,6 @@ impl Transport {
         Arc::clone(outgoing)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -309,7 +309,10 @@ caught! {
 /// Needs three things in a row that seldom meet by chance, so all orders are tried.
 #[test]
 fn caught_lives_without_order() {
-    let small = Small { budget: 1_000_000, ..ONE_DIES_ONE_LINK_BREAKS };
+    let small = Small {
+        budget: 1_000_000,
+        ..ONE_DIES_ONE_LINK_BREAKS
+    };
     let Err(what) = explore(&small, Flaw::Machine(Mutation::LivesUnordered)) else {
         panic!("lives without order are not caught");
     };
