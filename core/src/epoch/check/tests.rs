@@ -250,7 +250,12 @@ fn every_order_of_small_scenarios_breaks_nothing() {
             ..*small
         };
         let explored = explore(&small, Flaw::None).unwrap_or_else(|what| panic!("{what}"));
-        assert!(explored.states > 1);
+        // Fewer would be schedules that never end.
+        assert!(
+            explored.is_all || explored.states >= small.budget,
+            "{}: {explored:?}",
+            small.name
+        );
         if budget > 0 {
             let Small { name, .. } = small;
             tell_all(&format!("{name}: {explored:?}"));
@@ -309,7 +314,10 @@ caught! {
 /// Needs three things in a row that seldom meet by chance, so all orders are tried.
 #[test]
 fn caught_lives_without_order() {
-    let small = Small { budget: 1_000_000, ..ONE_DIES_ONE_LINK_BREAKS };
+    let small = Small {
+        budget: 1_000_000,
+        ..ONE_DIES_ONE_LINK_BREAKS
+    };
     let Err(what) = explore(&small, Flaw::Machine(Mutation::LivesUnordered)) else {
         panic!("lives without order are not caught");
     };
