@@ -33,6 +33,7 @@
 
 mod coordinator;
 mod epochs;
+mod hand_over;
 mod io;
 mod machine;
 mod member;

@@ -41,7 +41,7 @@ pub struct PlanHead {
     /// Members are asked in any case. Those that are here only are leavers.
     pub ask: Vec<Member>,
     /// Workers that are not waited for any more, in all their lives.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub given_up: Vec<WorkerIndex>,
     /// The owner of each task.
     pub placement: Vec<WorkerIndex>,

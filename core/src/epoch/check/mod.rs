@@ -1,7 +1,8 @@
 //! The check of the machine: real machines, a small data plane, a network and an operator that do what they like.
 //!
 //! ```text
-//! world      processes, pods, links, and what can happen next; one step at a time, from one seed
+//! world      processes, pods, links, and what can happen next
+//! runtime    what a process does with its machine's actions
 //! plant      tasks, roots, frames and acks: enough of a data plane to lose something
 //! ghost      what an onlooker knows: who must hold what; the properties S1, S2, S3
 //! operator   plans, and whom they ask
@@ -23,5 +24,6 @@ mod operator;
 mod plant;
 mod rng;
 mod run;
+mod runtime;
 mod tests;
 mod world;

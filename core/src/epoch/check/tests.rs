@@ -250,7 +250,12 @@ fn every_order_of_small_scenarios_breaks_nothing() {
             ..*small
         };
         let explored = explore(&small, Flaw::None).unwrap_or_else(|what| panic!("{what}"));
-        assert!(explored.states > 1);
+        // Fewer would be schedules that never end.
+        assert!(
+            explored.is_all || explored.states >= small.budget,
+            "{}: {explored:?}",
+            small.name
+        );
         if budget > 0 {
             let Small { name, .. } = small;
             tell_all(&format!("{name}: {explored:?}"));
