@@ -213,7 +213,7 @@ impl Schedule {
     /// all roots must be acked, if it is active.
     fn calm(&mut self, must: bool) -> Result<(), String> {
         self.world.parted.clear();
-        for _ in 0..40 {
+        for _ in 0..15 {
             self.world.now_ms += 2_000;
             for pod in 0..self.world.pods.len() {
                 let wanted = self.world.is_wanted(pod);
@@ -229,7 +229,7 @@ impl Schedule {
                     None => {}
                 }
             }
-            for _ in 0..5_000 {
+            for _ in 0..3_000 {
                 let quiet = |happening: &Happening| {
                     !matches!(
                         happening,
