@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow, ensure};
 use waterspout_core::epoch::{Epoch, Member};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::{Delivery, PLAN_VERSION, ParsedPlan, Plan};
-use waterspout_worker::worker::{self, Ended, WorkerConfig};
+use waterspout_worker::worker::{self, Ended, Source, WorkerConfig};
 
 use crate::workloads::Workload;
 
@@ -38,16 +38,20 @@ pub(crate) fn roots_per_second(workload: &Workload) -> anyhow::Result<f64> {
         placement: vec![member.index; tasks as usize],
         active: true,
         hash_seed: 0,
+        complete: false,
     };
     let json = plan.to_json();
     ParsedPlan::new(plan).context("check the plan")?;
     let path = directory.path().join("plan.json");
     std::fs::write(&path, json).context("write the plan")?;
     let config = WorkerConfig {
-        plan: path,
+        source: Source::Files {
+            plan: path,
+            peers: None,
+        },
         index: member.index,
+        uid: 0,
         volume: directory.path().join("volume"),
-        peers: None,
         base: directory.path().to_owned(),
         listen: ([127, 0, 0, 1], 0).into(),
         http: ([127, 0, 0, 1], 0).into(),

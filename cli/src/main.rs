@@ -55,7 +55,7 @@ enum Command {
     },
     /// Run one worker (what `run --workers` starts)
     #[command(hide = true)]
-    Worker(WorkerArgs),
+    Worker(Box<WorkerArgs>),
 }
 
 /// How a command writes what it has to say.

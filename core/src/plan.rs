@@ -43,6 +43,10 @@ pub struct Plan {
     pub active: bool,
     /// The seed of the hash that groups by fields.
     pub hash_seed: u64,
+    /// All bounded spouts have ended and all is worked off: a worker that starts has nothing to do. Setting it is no
+    /// change that anybody carries out, so the epoch stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub complete: bool,
 }
 
 /// How tuples are tracked.
@@ -184,6 +188,23 @@ impl ParsedPlan {
             return wrong(format!("worker {} is asked and given up", worker.0));
         }
         Ok(Self { plan, graph })
+    }
+
+    /// This plan in another epoch: who runs what is as `head` says, all else stays.
+    ///
+    /// # Errors
+    /// If `head` does not fit the graph.
+    pub fn with_head(&self, head: &PlanHead) -> Result<Self, PlanError> {
+        let mut plan = self.plan.clone();
+        plan.epoch = head.epoch;
+        plan.members = head.members.clone();
+        plan.coordinator = head.coordinator;
+        plan.ask = head.ask.clone();
+        plan.given_up = head.given_up.clone();
+        plan.placement = head.placement.clone();
+        plan.active = head.active;
+        plan.delivery.drain_timeout_ms = head.drain_timeout_ms;
+        Self::new(plan)
     }
 
     /// The plan as it is written.

@@ -290,6 +290,7 @@ fn plan() -> Plan {
         placement: (0..8).map(|task| WorkerIndex(task % 2)).collect(),
         active: true,
         hash_seed: 0,
+        complete: false,
     }
 }
 

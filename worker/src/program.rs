@@ -7,22 +7,45 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use waterspout_core::epoch::pod_uid;
 use waterspout_core::placement::WorkerIndex;
 
+use crate::discovery::cluster::{self, Place};
 use crate::logging::{self, LogFormat};
 use crate::parent::{self, EXIT_UNUSABLE};
 use crate::transport::TlsFiles;
-use crate::worker::{self, WorkerConfig};
+use crate::worker::{self, Source, WorkerConfig};
 
 /// The flags of a worker.
 #[derive(Debug, Clone, clap::Args)]
 pub struct WorkerArgs {
     /// The file with the plan
-    #[arg(long, value_name = "FILE")]
-    pub plan: PathBuf,
-    /// Which worker of the plan this is
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "config_map",
+        requires = "index"
+    )]
+    pub plan: Option<PathBuf>,
+    /// Which worker of the plan this is; in a pod, the number at the end of its name
     #[arg(long)]
-    pub index: u32,
+    pub index: Option<u32>,
+    /// In a pod: the ConfigMap with the plan
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["plan", "peers"])]
+    #[arg(requires_all = ["service", "pod_name", "pod_namespace", "pod_uid"])]
+    pub config_map: Option<String>,
+    /// In a pod: the headless Service of the workers
+    #[arg(long, value_name = "NAME", requires = "config_map")]
+    pub service: Option<String>,
+    /// In a pod: its name
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub pod_name: Option<String>,
+    /// In a pod: its namespace
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE")]
+    pub pod_namespace: Option<String>,
+    /// In a pod: its uid
+    #[arg(long, value_name = "UID", env = "POD_UID")]
+    pub pod_uid: Option<String>,
     /// The directory that outlives the worker's process
     #[arg(long, value_name = "DIR")]
     pub volume: PathBuf,
@@ -72,8 +95,6 @@ impl WorkerArgs {
             args.push(format!("--{name}").into());
             args.push(value.as_ref().to_owned());
         };
-        flag("plan", &self.plan);
-        flag("index", &self.index.to_string());
         flag("volume", &self.volume);
         flag("base", &self.base);
         flag("listen", &self.listen.to_string());
@@ -87,7 +108,23 @@ impl WorkerArgs {
                 "text"
             },
         );
+        let names = [
+            ("config-map", &self.config_map),
+            ("service", &self.service),
+            ("pod-name", &self.pod_name),
+            ("pod-namespace", &self.pod_namespace),
+            ("pod-uid", &self.pod_uid),
+        ];
+        for (name, value) in names {
+            if let Some(value) = value {
+                flag(name, value);
+            }
+        }
+        if let Some(index) = self.index {
+            flag("index", &index.to_string());
+        }
         let files = [
+            ("plan", &self.plan),
             ("peers", &self.peers),
             ("tls-cert", &self.tls_cert),
             ("tls-key", &self.tls_key),
@@ -161,11 +198,15 @@ fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
         }),
         _ => None,
     };
+    let (source, index, uid) = match source(args) {
+        Ok(source) => source,
+        Err(problem) => return refuse(&problem),
+    };
     let config = WorkerConfig {
-        plan: args.plan.clone(),
-        index: WorkerIndex(args.index),
+        source,
+        index,
+        uid,
         volume: args.volume.clone(),
-        peers: args.peers.clone(),
         base: args.base.clone(),
         listen: args.listen,
         http: args.http,
@@ -174,6 +215,33 @@ fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
         threads: None,
     };
     worker::run_process(config)
+}
+
+/// Where the plan is, which worker this is, and in which pod.
+fn source(args: &WorkerArgs) -> Result<(Source, WorkerIndex, u64), String> {
+    if let (Some(plan), Some(index)) = (&args.plan, args.index) {
+        let source = Source::Files {
+            plan: plan.clone(),
+            peers: args.peers.clone(),
+        };
+        return Ok((source, WorkerIndex(index), 0));
+    }
+    let missing =
+        || "in a pod, say --config-map, --service, --pod-name, --pod-namespace and --pod-uid".to_owned();
+    let pod = args.pod_name.as_ref().ok_or_else(missing)?;
+    let index = match args.index {
+        Some(index) => WorkerIndex(index),
+        None => cluster::index_of(pod).ok_or_else(|| {
+            format!("the pod's name '{pod}' has no number at its end; say with --index which worker this is")
+        })?,
+    };
+    let place = Place {
+        namespace: args.pod_namespace.clone().ok_or_else(missing)?,
+        config_map: args.config_map.clone().ok_or_else(missing)?,
+        service: args.service.clone().ok_or_else(missing)?,
+    };
+    let uid = pod_uid(args.pod_uid.as_ref().ok_or_else(missing)?);
+    Ok((Source::Cluster(place), index, uid))
 }
 
 #[allow(clippy::print_stderr, reason = "logging may not have started")]

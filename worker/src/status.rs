@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use waterspout_core::finish::TaskState;
 
 use crate::runtime::{Failure, Node};
-use crate::transport::{PeerStatus, Transport};
+use crate::transport::{PeerId, PeerStatus, Transport};
 
 /// The status of one worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,8 +18,14 @@ pub struct WorkerStatus {
     pub worker: u32,
     /// How often the worker's process has started.
     pub starts: u64,
+    /// The pod that the process runs in, as plans name it.
+    pub uid: u64,
     /// The epoch that runs here; 0 before the first.
     pub epoch: u64,
+    /// The newest epoch that is known to be started; 0 if none is.
+    pub started_epoch: u64,
+    /// The epoch of the newest plan that is known here.
+    pub newest_epoch: u64,
     /// Where the worker is in the moves of an epoch, such as `Running`.
     pub phase: String,
     /// Whether all bounded spouts have ended and all is worked off.
@@ -68,6 +74,10 @@ pub struct TaskStatus {
 pub struct Progress {
     /// See [`WorkerStatus::epoch`].
     pub epoch: u64,
+    /// See [`WorkerStatus::started_epoch`].
+    pub started_epoch: u64,
+    /// See [`WorkerStatus::newest_epoch`].
+    pub newest_epoch: u64,
     /// See [`WorkerStatus::phase`].
     pub phase: String,
     /// See [`WorkerStatus::complete`].
@@ -76,31 +86,36 @@ pub struct Progress {
 
 /// Where the status of a worker is put together.
 pub struct StatusSource {
-    topology: String,
-    worker: u32,
-    starts: u64,
+    me: PeerId,
+    topology: OnceLock<String>,
     node: OnceLock<Arc<Node>>,
-    transport: Option<Arc<Transport>>,
+    transport: OnceLock<Arc<Transport>>,
     progress: Mutex<Progress>,
 }
 
 impl StatusSource {
-    /// The status of a worker that has no tasks yet.
-    pub fn new(topology: &str, worker: u32, starts: u64, transport: Option<Arc<Transport>>) -> Self {
+    /// The status of a worker that has no plan yet.
+    pub fn new(me: PeerId) -> Self {
         Self {
-            topology: topology.to_owned(),
-            worker,
-            starts,
+            me,
+            topology: OnceLock::new(),
             node: OnceLock::new(),
-            transport,
+            transport: OnceLock::new(),
             progress: Mutex::default(),
         }
     }
 
-    /// From now on the status has the tasks of `node`.
-    pub fn attach(&self, node: &Arc<Node>) {
-        // A worker has one node in its life.
+    /// A plan of this topology was read. The first call counts.
+    pub fn set_topology(&self, topology: &str) {
+        let _ = self.topology.set(topology.to_owned());
+    }
+
+    /// From now on the status has the tasks of `node` and the peers of `transport`. The first call counts.
+    pub fn attach(&self, node: &Arc<Node>, transport: Option<Arc<Transport>>) {
         let _ = self.node.set(Arc::clone(node));
+        if let Some(transport) = transport {
+            let _ = self.transport.set(transport);
+        }
     }
 
     /// Publishes where the worker is.
@@ -110,7 +125,7 @@ impl StatusSource {
 
     /// Whether a plan was read.
     pub fn is_ready(&self) -> bool {
-        self.node.get().is_some()
+        self.topology.get().is_some()
     }
 
     /// The failure that is about to end the process.
@@ -126,16 +141,19 @@ impl StatusSource {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         WorkerStatus {
-            topology: self.topology.clone(),
-            worker: self.worker,
-            starts: self.starts,
+            topology: self.topology.get().cloned().unwrap_or_default(),
+            worker: self.me.index.0,
+            starts: self.me.incarnation.start,
+            uid: self.me.incarnation.uid,
             epoch: progress.epoch,
+            started_epoch: progress.started_epoch,
+            newest_epoch: progress.newest_epoch,
             phase: progress.phase,
             complete: progress.complete,
             tasks: self.node.get().map_or_else(Vec::new, |node| tasks(node)),
             peers: self
                 .transport
-                .as_ref()
+                .get()
                 .map_or_else(Vec::new, |transport| transport.peers()),
         }
     }

@@ -77,6 +77,20 @@ impl Volume {
             .map_err(|source| VolumeError::ParseFile { path, source })
     }
 
+    /// Removes the file `name`, if it is there.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<(), VolumeError> {
+        let path = self.directory.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(VolumeError::WriteFile { path, source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Puts `value` in place of the file `name`.
     ///
     /// The new file is complete before it takes the old one's place. It outlives the process, not a power cut: what a

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use waterspout_core::placement::WorkerIndex;
-use waterspout_worker::worker::{self, Ended, WorkerConfig};
+use waterspout_worker::worker::{self, Ended, Source, WorkerConfig};
 
 use super::progress::Progress;
 use super::{Outcome, RunDirectory};
@@ -18,10 +18,13 @@ pub(super) fn run(
     progress: &mut Progress,
 ) -> anyhow::Result<Outcome> {
     let config = WorkerConfig {
-        plan: directory.plan(),
+        source: Source::Files {
+            plan: directory.plan(),
+            peers: None,
+        },
         index: WorkerIndex(0),
+        uid: 0,
         volume: directory.volume(0),
-        peers: None,
         base,
         listen: ([127, 0, 0, 1], 0).into(),
         http: args.http,

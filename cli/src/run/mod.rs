@@ -156,5 +156,6 @@ fn plan(manifest: &Manifest, workers: u32) -> Plan {
         placement: place(&validate::graph(manifest), &indexes, &[]),
         active: true,
         hash_seed: 0,
+        complete: false,
     }
 }

@@ -54,8 +54,13 @@ pub(super) fn run(
     for member in &plan.members {
         let index = member.index.0;
         let args = WorkerArgs {
-            plan: directory.plan(),
-            index,
+            plan: Some(directory.plan()),
+            index: Some(index),
+            config_map: None,
+            service: None,
+            pod_name: None,
+            pod_namespace: None,
+            pod_uid: None,
             volume: directory.volume(index),
             peers: Some(directory.peers()),
             base: base.to_owned(),
@@ -71,7 +76,7 @@ pub(super) fn run(
             child_of: None,
         };
         let volume = Volume::open(&args.volume)?;
-        let child = spawn(&args)?;
+        let child = spawn(index, &args)?;
         workers.push(Worker {
             index,
             args,
@@ -93,7 +98,7 @@ pub(super) fn run(
     outcome
 }
 
-fn spawn(args: &WorkerArgs) -> anyhow::Result<Child> {
+fn spawn(index: u32, args: &WorkerArgs) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("find this program's own file")?;
     Command::new(program)
         .arg("worker")
@@ -102,7 +107,7 @@ fn spawn(args: &WorkerArgs) -> anyhow::Result<Child> {
         // Ctrl-C on a terminal goes to this program only, which passes it on once.
         .process_group(0)
         .spawn()
-        .with_context(|| format!("start worker {}", args.index))
+        .with_context(|| format!("start worker {index}"))
 }
 
 async fn supervise(
@@ -171,7 +176,7 @@ fn look_after(worker: &mut Worker, leaving: bool) -> anyhow::Result<()> {
     }
     if status.signal().is_some() {
         tracing::warn!(worker = worker.index, %status, "parent process of a worker was killed, starting it again");
-        worker.child = spawn(&worker.args)?;
+        worker.child = spawn(worker.index, &worker.args)?;
         return Ok(());
     }
     worker.ended = Some(status);

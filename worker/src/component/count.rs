@@ -13,6 +13,10 @@ use super::{Bolt, ComponentError, Context, Emit, FieldIndex, Finished, Tuple, re
 
 /// Bytes of a key beside which its length fits into one number.
 const SHORT: usize = SMALL - 1;
+/// Bytes of a count in a snapshot.
+const COUNT: usize = 8;
+/// Bytes of a key's length in a snapshot.
+const LENGTH: usize = 4;
 /// Totals that are emitted in one call at the finish.
 const CHUNK: usize = 256;
 
@@ -60,9 +64,7 @@ fn increment(
     key: &[u8],
 ) -> i64 {
     let count = if key.len() <= SHORT {
-        short
-            .entry(load_small(key) | (key.len() as u128) << (8 * SHORT))
-            .or_insert(0)
+        short.entry(pack(key)).or_insert(0)
     } else {
         long.entry_ref(key).or_insert(0)
     };
@@ -70,10 +72,42 @@ fn increment(
     *count
 }
 
+/// The number that stands for a short key.
+#[inline]
+fn pack(key: &[u8]) -> u128 {
+    load_small(key) | (key.len() as u128) << (8 * SHORT)
+}
+
 /// The key that a number stands for.
 fn unpack(packed: u128) -> Box<[u8]> {
     let bytes = packed.to_le_bytes();
     bytes[..usize::from(bytes[SHORT])].into()
+}
+
+impl Count {
+    fn insert(&mut self, key: &[u8], count: i64) {
+        if key.len() <= SHORT {
+            self.short.insert(pack(key), count);
+        } else {
+            self.long.insert(key.into(), count);
+        }
+    }
+}
+
+/// Appends one total to a snapshot: the key's length, the key, the count; numbers are little-endian.
+fn write_total(snapshot: &mut Vec<u8>, key: &[u8], count: i64) {
+    snapshot.extend_from_slice(&(key.len() as u32).to_le_bytes());
+    snapshot.extend_from_slice(key);
+    snapshot.extend_from_slice(&count.to_le_bytes());
+}
+
+/// Takes one total off a snapshot; `None` if it is cut short.
+fn read_total<'a>(snapshot: &mut &'a [u8]) -> Option<(&'a [u8], i64)> {
+    let (length, rest) = snapshot.split_first_chunk::<LENGTH>()?;
+    let (key, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let (count, rest) = rest.split_first_chunk::<COUNT>()?;
+    *snapshot = rest;
+    Some((key, i64::from_le_bytes(*count)))
 }
 
 impl Bolt for Count {
@@ -123,5 +157,69 @@ impl Bolt for Count {
             })?;
         }
         Ok(Finished::More)
+    }
+
+    fn snapshot(&mut self) -> Result<Option<Vec<u8>>, ComponentError> {
+        let mut snapshot = Vec::new();
+        for (&packed, &count) in &self.short {
+            write_total(&mut snapshot, &unpack(packed), count);
+        }
+        for (key, &count) in self.long.iter() {
+            write_total(&mut snapshot, key, count);
+        }
+        for (key, count) in self.left.iter().flatten() {
+            write_total(&mut snapshot, key, *count);
+        }
+        Ok(Some(snapshot))
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError> {
+        let mut rest = snapshot;
+        while !rest.is_empty() {
+            let (key, count) = read_total(&mut rest).ok_or_else(|| {
+                ComponentError::Settings("the state that was handed over is no state of 'count'".to_owned())
+            })?;
+            self.insert(key, count);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counting(counts: &[(&[u8], i64)]) -> Count {
+        let mut count = Count {
+            emit: CountEmit::AtFinish,
+            by: Vec::new(),
+            short: HashMap::default(),
+            long: HashMap::default(),
+            key: Vec::new(),
+            left: None,
+        };
+        for &(key, total) in counts {
+            count.insert(key, total);
+        }
+        count
+    }
+
+    #[test]
+    fn a_snapshot_restores_short_and_long_keys() {
+        let long = [b'x'; 40];
+        let mut count = counting(&[(b"a", 3), (b"", 1), (&long, i64::MAX)]);
+        let snapshot = count.snapshot().expect("it has one").expect("it keeps state");
+        let mut other = counting(&[]);
+        other.restore(&snapshot).expect("it is of this bolt");
+        assert_eq!((&other.short, &other.long), (&count.short, &count.long));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_cut_short_is_refused() {
+        let mut count = counting(&[(b"word", 3)]);
+        let snapshot = count.snapshot().expect("it has one").expect("it keeps state");
+        for length in 1..snapshot.len() {
+            assert!(counting(&[]).restore(&snapshot[..length]).is_err());
+        }
     }
 }

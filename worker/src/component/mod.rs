@@ -250,6 +250,25 @@ pub trait Bolt: Send + 'static {
         let _ = out;
         Ok(Finished::Done)
     }
+
+    /// The state of this task, when the task moves to another worker. `None` if there is none worth moving.
+    ///
+    /// Called between tuples; nothing is executed afterwards unless the move is called off.
+    ///
+    /// # Errors
+    /// An error ends the worker's process.
+    fn snapshot(&mut self) -> Result<Option<Vec<u8>>, ComponentError> {
+        Ok(None)
+    }
+
+    /// Takes over a state that [`Bolt::snapshot`] gave elsewhere. Called before the first tuple.
+    ///
+    /// # Errors
+    /// If the bytes are no state of this bolt.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError> {
+        let _ = snapshot;
+        Ok(())
+    }
 }
 
 /// A field that had to hold a text does not.

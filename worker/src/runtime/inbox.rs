@@ -20,6 +20,8 @@ pub const INBOX_BYTES: usize = 1 << 20;
 pub struct Delivery {
     /// The frame.
     pub frame: Frame,
+    /// The epoch that it belongs to.
+    pub epoch: u64,
     /// The connection that it came by, which gets credit back; `None` from a task of this worker.
     pub from: Option<Origin>,
 }
@@ -53,19 +55,14 @@ impl Inbox {
             .push_back(delivery);
     }
 
-    /// Takes the oldest frame.
-    pub fn pop(&self) -> Option<Delivery> {
+    /// Takes the oldest frame, unless it is of an epoch after `epoch`: then the task is about to hear of that one.
+    pub fn pop(&self, epoch: u64) -> Option<Delivery> {
         let delivery = self
             .queue
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()?;
+            .pop_front_if(|delivery| delivery.epoch <= epoch)?;
         self.gate.remove(1, delivery.frame.weight());
         Some(delivery)
-    }
-
-    /// Drops all frames.
-    pub fn clear(&self) {
-        while self.pop().is_some() {}
     }
 }

@@ -1,9 +1,11 @@
 //! The runtime of one worker: its tasks, what runs them, and the ways between them.
 //!
-//! Owns: slots, the executor, the timer, delivery of frames and ledger entries to tasks here and elsewhere. Leaves
-//! to others: what a task does ([`crate::task`]), how bytes travel ([`crate::transport`]), when a topology starts,
-//! changes and ends ([`crate::agent`]). Invariant: delivery never blocks.
+//! Owns: slots, the executor, the timer, delivery of frames and ledger entries to tasks here and elsewhere, what is
+//! open for the next epoch ([`change`]). Leaves to others: what a task does ([`crate::task`]), how bytes travel
+//! ([`crate::transport`]), when a topology starts, changes and ends ([`crate::worker`]). Invariant: delivery never
+//! blocks.
 
+mod change;
 mod clock;
 mod executor;
 mod inbox;
@@ -13,8 +15,11 @@ mod stats;
 mod timer;
 mod wiring;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::watch;
 use waterspout_core::ledger::LedgerEntry;
@@ -26,11 +31,12 @@ pub use positions::Positions;
 pub use slot::{Command, Slot};
 pub use stats::{Latencies, Published};
 pub(crate) use wiring::ledger;
-pub use wiring::{BuildError, Settings, build};
+pub use wiring::{BuildError, Settings};
 
 use crate::gate::Wake;
 use crate::task::TaskCore;
 use crate::transport::{Origin, Transport};
+use change::Opened;
 use executor::Executor;
 use timer::Timer;
 
@@ -68,6 +74,15 @@ enum Place {
     At(WorkerIndex),
 }
 
+impl Place {
+    fn slot(&self) -> Option<&Arc<Slot>> {
+        match self {
+            Self::Here(slot) => Some(slot),
+            Self::At(_) => None,
+        }
+    }
+}
+
 /// The tasks of one worker and the ways from them.
 pub struct Node {
     clock: Clock,
@@ -75,13 +90,18 @@ pub struct Node {
     timer: Timer,
     positions: Positions,
     transport: Option<Arc<Transport>>,
-    places: OnceLock<Vec<Place>>,
+    /// By task. Empty before the first epoch.
+    places: ArcSwap<Vec<Place>>,
+    /// Tasks that are open and do not run yet.
+    opened: Mutex<BTreeMap<u32, Opened>>,
+    /// The epoch that runs here; 0 before the first.
+    epoch: AtomicU64,
     failure: watch::Sender<Option<Failure>>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 impl Node {
-    /// A node without tasks; [`build`] adds them.
+    /// A node without tasks; [`Node::open`] makes them, and [`Node::commit`] lets them run.
     ///
     /// # Errors
     /// If the system has no thread left.
@@ -97,7 +117,9 @@ impl Node {
             timer: Timer::start(clock)?,
             positions,
             transport,
-            places: OnceLock::new(),
+            places: ArcSwap::default(),
+            opened: Mutex::default(),
+            epoch: AtomicU64::new(0),
             failure: watch::Sender::new(None),
             threads: Mutex::default(),
         }))
@@ -114,23 +136,20 @@ impl Node {
     }
 
     /// The tasks that run here.
-    pub fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
-        self.places
-            .get()
-            .into_iter()
-            .flatten()
-            .filter_map(|place| match place {
-                Place::Here(slot) => Some(slot),
-                Place::At(_) => None,
-            })
+    pub fn slots(&self) -> impl Iterator<Item = Arc<Slot>> + use<> {
+        let places = self.places.load();
+        let here: Vec<_> = places.iter().filter_map(Place::slot).cloned().collect();
+        here.into_iter()
+    }
+
+    /// The epoch that runs here; 0 before the first.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
     }
 
     /// The task with this number, if it runs here.
-    pub fn slot(&self, task: u32) -> Option<&Arc<Slot>> {
-        match self.places.get()?.get(task as usize)? {
-            Place::Here(slot) => Some(slot),
-            Place::At(_) => None,
-        }
+    pub fn slot(&self, task: u32) -> Option<Arc<Slot>> {
+        self.places.load().get(task as usize)?.slot().cloned()
     }
 
     /// Tells every task here.
@@ -157,12 +176,9 @@ impl Node {
 
     /// Hands entries to the spouts that they are for, wherever they are.
     pub fn settle(&self, entries: &[LedgerEntry]) {
+        let places = self.places.load();
         for run in entries.chunk_by(|a, b| a.group.spout == b.group.spout) {
-            match self
-                .places
-                .get()
-                .and_then(|places| places.get(run[0].group.spout as usize))
-            {
+            match places.get(run[0].group.spout as usize) {
                 Some(Place::Here(slot)) => slot.push_entries(run),
                 Some(Place::At(worker)) => {
                     if let Some(transport) = &self.transport {
@@ -189,20 +205,21 @@ impl Node {
         }
     }
 
-    /// Delivers what a task has shipped, and then what it has to tell the ledgers.
+    /// Delivers what a task has shipped in `epoch`, and then what it has to tell the ledgers.
     ///
     /// The entries of an input frame that the task is in the middle of stay with it: they must not be split.
-    fn deliver(&self, core: &mut dyn TaskCore) {
+    fn deliver(&self, epoch: u64, core: &mut dyn TaskCore) {
         let busy = core.is_busy();
         let output = core.output();
         if !output.shipped.is_empty() {
-            let Some(places) = self.places.get() else { return };
+            let places = self.places.load();
             let mut woken: Option<&Arc<Slot>> = None;
             for shipped in output.shipped.drain(..) {
                 match &places[shipped.target as usize] {
                     Place::Here(slot) => {
                         slot.inbox().push(Delivery {
                             frame: shipped.frame,
+                            epoch,
                             from: None,
                         });
                         if let Some(before) = woken.replace(slot)
@@ -213,7 +230,7 @@ impl Node {
                     }
                     Place::At(worker) => {
                         if let Some(transport) = &self.transport {
-                            transport.send_frame(*worker, shipped.target, shipped.frame);
+                            transport.send_frame(*worker, epoch, shipped.target, shipped.frame);
                         }
                     }
                 }
@@ -241,6 +258,7 @@ impl Node {
         for slot in self.slots() {
             slot.stop();
         }
+        self.close_opened();
         self.executor.stop();
         self.timer.stop();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));

@@ -24,6 +24,14 @@ impl Positions {
         self.volume.read(&file_of(task))
     }
 
+    /// Forgets where a task was: it goes on elsewhere.
+    ///
+    /// # Errors
+    /// If the file cannot be removed.
+    pub fn forget(&self, task: u32) -> Result<(), VolumeError> {
+        self.volume.remove(&file_of(task))
+    }
+
     /// Keeps where a task goes on.
     ///
     /// # Errors

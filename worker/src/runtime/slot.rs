@@ -2,7 +2,8 @@
 //!
 //! Owns: when a task runs, what a slice is, and what is published of it. Leaves to others: what a task does
 //! ([`crate::task`]), delivery to other slots and workers ([`super::Node`]). Invariants: at most one thread runs a
-//! slot; a wake during a slice leads to another slice; a slice ends by itself.
+//! slot; a wake during a slice leads to another slice; a slice ends by itself; a task applies frames of its own epoch
+//! only, and none while it is frozen.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -30,7 +31,7 @@ const RUNNING: u8 = 2;
 const AGAIN: u8 = 3;
 
 /// What a task is told from outside its data.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Command {
     /// Spouts may emit, or not.
     SetActive(bool),
@@ -38,6 +39,31 @@ pub enum Command {
     Finish(LedgerSettings),
     /// Shuffle goes round these tasks.
     Avoid(Arc<Vec<u32>>),
+    /// Another epoch begins.
+    Renew {
+        /// Its number.
+        epoch: u64,
+        /// The ledger of the task's roots in it.
+        ledger: LedgerSettings,
+        /// The gates that its output goes through, those of its own cycle left out.
+        downstream: Vec<Arc<Gate>>,
+    },
+}
+
+/// The part of a slot that only a slice touches.
+struct Running {
+    core: Box<dyn TaskCore>,
+    epoch: u64,
+    downstream: Vec<Arc<Gate>>,
+}
+
+/// Whether a task is frozen, to be moved.
+enum Freeze {
+    No,
+    /// Asked for; the next slice does it.
+    Asked,
+    /// This is its state.
+    Done(Arc<[u8]>),
 }
 
 /// One task of this worker.
@@ -48,7 +74,7 @@ pub struct Slot {
     span: tracing::Span,
     node: Weak<Node>,
     this: Weak<Slot>,
-    core: Mutex<Box<dyn TaskCore>>,
+    running: Mutex<Running>,
     state: AtomicU8,
     /// Set for a task with a thread of its own.
     thread: OnceLock<Thread>,
@@ -59,7 +85,11 @@ pub struct Slot {
     commands: Mutex<Vec<Command>>,
     has_mail: AtomicBool,
     lost: AtomicBool,
-    downstream: OnceLock<Vec<Arc<Gate>>>,
+    freeze: Mutex<Freeze>,
+    /// The freeze is asked for or done.
+    is_freezing: AtomicBool,
+    /// Counts slices.
+    slices: AtomicU64,
     timer_at: AtomicU64,
     wants_position: AtomicBool,
     published: Mutex<Published>,
@@ -82,7 +112,11 @@ impl Slot {
             span: tracing::error_span!("task", topology, component, task),
             node,
             this: Weak::clone(this),
-            core: Mutex::new(core),
+            running: Mutex::new(Running {
+                core,
+                epoch: 0,
+                downstream: Vec::new(),
+            }),
             state: AtomicU8::new(IDLE),
             thread: OnceLock::new(),
             own_thread,
@@ -92,7 +126,9 @@ impl Slot {
             commands: Mutex::default(),
             has_mail: AtomicBool::new(false),
             lost: AtomicBool::new(false),
-            downstream: OnceLock::new(),
+            freeze: Mutex::new(Freeze::No),
+            is_freezing: AtomicBool::new(false),
+            slices: AtomicU64::new(0),
             timer_at: AtomicU64::new(u64::MAX),
             wants_position: AtomicBool::new(false),
             published: Mutex::new(Published::default()),
@@ -114,9 +150,49 @@ impl Slot {
         &self.inbox
     }
 
-    /// Sets the gates that this task's output goes through, those of its own cycle left out. Once only.
-    pub fn connect(&self, downstream: Vec<Arc<Gate>>) {
-        let _ = self.downstream.set(downstream);
+    /// Hands a task that has not run yet the state that it goes on from.
+    ///
+    /// # Errors
+    /// If the component refuses it.
+    pub fn restore(&self, snapshot: &[u8]) -> Result<(), ComponentError> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.core.restore(snapshot)
+    }
+
+    /// Asks the task to stop between two tuples and to keep its state; see [`Slot::frozen`].
+    pub fn freeze(&self) {
+        let mut freeze = self.freeze.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*freeze, Freeze::No) {
+            *freeze = Freeze::Asked;
+            self.is_freezing.store(true, Ordering::SeqCst);
+        }
+        drop(freeze);
+        self.wake();
+    }
+
+    /// The state of a frozen task; empty if it has none.
+    pub fn frozen(&self) -> Option<Arc<[u8]>> {
+        match &*self.freeze.lock().unwrap_or_else(PoisonError::into_inner) {
+            Freeze::Done(state) => Some(Arc::clone(state)),
+            Freeze::No | Freeze::Asked => None,
+        }
+    }
+
+    /// Lets a frozen task go on: it stays.
+    pub fn thaw(&self) {
+        *self.freeze.lock().unwrap_or_else(PoisonError::into_inner) = Freeze::No;
+        self.is_freezing.store(false, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// How many slices it had, if it has nothing to do until something new comes; roots in flight count as work.
+    pub fn quiet_since(&self) -> Option<u64> {
+        let slices = self.slices.load(Ordering::SeqCst);
+        let is_idle = self.state.load(Ordering::SeqCst) == IDLE
+            && !self.has_mail.load(Ordering::SeqCst)
+            && self.inbox.gate().frames() == 0;
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        (is_idle && !published.is_busy && published.counts.pending == 0).then_some(slices)
     }
 
     /// Hands in entries for the task's ledger.
@@ -201,10 +277,11 @@ impl Slot {
     pub fn run(&self) {
         let Some(node) = self.node.upgrade() else { return };
         self.state.store(RUNNING, Ordering::SeqCst);
+        self.slices.fetch_add(1, Ordering::SeqCst);
         let _span = self.span.enter();
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        let slice = std::panic::catch_unwind(AssertUnwindSafe(|| self.slice(&node, core.as_mut())));
-        drop(core);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let slice = std::panic::catch_unwind(AssertUnwindSafe(|| self.slice(&node, &mut running)));
+        drop(running);
         match slice {
             Ok(Ok(true)) => {
                 self.state.store(QUEUED, Ordering::SeqCst);
@@ -230,23 +307,25 @@ impl Slot {
     }
 
     /// Works until there is nothing to do (false) or time is up (true).
-    fn slice(&self, node: &Arc<Node>, core: &mut dyn TaskCore) -> Result<bool, ComponentError> {
+    fn slice(&self, node: &Arc<Node>, running: &mut Running) -> Result<bool, ComponentError> {
+        if self.stopped.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
         let start = node.clock().now();
         let mut now = start;
         let more = loop {
-            self.read_mail(core, now)?;
-            if self.is_gated() {
-                core.output().flush();
+            if self.is_freezing.load(Ordering::SeqCst) && self.is_now_frozen(running.core.as_mut())? {
+                return Ok(false);
+            }
+            self.read_mail(running, now)?;
+            if self.is_gated(&running.downstream) {
+                running.core.output().flush();
                 break false;
             }
-            if !core.is_busy()
-                && let Some(delivery) = self.inbox.pop()
-            {
-                if let Some(from) = delivery.from {
-                    node.consumed(from, self.task, delivery.frame.weight());
-                }
-                core.accept(delivery.frame);
+            if !running.core.is_busy() {
+                self.accept(node, running);
             }
+            let core = running.core.as_mut();
             let ran = core.run(now)?;
             now = node.clock().now();
             if let Ran::Idle(at) = ran {
@@ -259,23 +338,55 @@ impl Slot {
             if core.output().is_older_than(now.saturating_sub(MAX_OPEN_MICROS)) {
                 core.output().flush();
             }
-            node.deliver(core);
+            node.deliver(running.epoch, running.core.as_mut());
             if now - start >= SLICE_MICROS {
                 break true;
             }
         };
-        node.deliver(core);
-        self.publish(node, core, now - start)?;
+        node.deliver(running.epoch, running.core.as_mut());
+        self.publish(node, running.core.as_mut(), now - start)?;
         Ok(more)
     }
 
-    fn read_mail(&self, core: &mut dyn TaskCore, now: u64) -> Result<(), ComponentError> {
+    /// Takes the next frame of the task's epoch. Older ones are dropped: their roots are failed.
+    fn accept(&self, node: &Node, running: &mut Running) {
+        while let Some(delivery) = self.inbox.pop(running.epoch) {
+            if let Some(from) = delivery.from {
+                node.consumed(from, self.task, delivery.frame.weight());
+            }
+            if delivery.epoch == running.epoch {
+                running.core.accept(delivery.frame);
+                return;
+            }
+        }
+    }
+
+    /// Freezes the task if that was asked for. Whether it is frozen.
+    fn is_now_frozen(&self, core: &mut dyn TaskCore) -> Result<bool, ComponentError> {
+        let mut freeze = self.freeze.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*freeze, Freeze::Asked) {
+            *freeze = Freeze::Done(core.snapshot()?.into());
+        }
+        Ok(matches!(*freeze, Freeze::Done(_)))
+    }
+
+    fn read_mail(&self, running: &mut Running, now: u64) -> Result<(), ComponentError> {
         if !self.has_mail.swap(false, Ordering::SeqCst) {
             return Ok(());
         }
         let commands = std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
+        let core = running.core.as_mut();
         for command in commands {
             match command {
+                Command::Renew {
+                    epoch,
+                    ledger,
+                    downstream,
+                } => {
+                    core.renew(ledger)?;
+                    running.epoch = epoch;
+                    running.downstream = downstream;
+                }
                 Command::SetActive(active) => core.set_active(active),
                 Command::Finish(ledger) => core.finish(ledger),
                 Command::Avoid(away) => core.output().avoid(|task| away.binary_search(&task).is_ok()),
@@ -292,10 +403,7 @@ impl Slot {
     }
 
     /// Whether a queue downstream is full; then this slot is woken when there is room.
-    fn is_gated(&self) -> bool {
-        let Some(gates) = self.downstream.get() else {
-            return false;
-        };
+    fn is_gated(&self, gates: &[Arc<Gate>]) -> bool {
         gates.iter().any(|gate| {
             gate.is_closed() && {
                 let waiter: Option<Arc<dyn Wake>> = self.this.upgrade().map(|this| this as Arc<dyn Wake>);
@@ -333,6 +441,7 @@ impl Slot {
             core.saved();
         }
         published.counts = core.counts();
+        published.is_busy = core.is_busy();
         published.busy_micros += busy_micros;
         for (count, micros) in latencies {
             published.latency.record(micros, u64::from(count));

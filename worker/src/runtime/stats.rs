@@ -12,6 +12,8 @@ use crate::task::Counts;
 pub struct Published {
     /// Counts since the process began.
     pub counts: Counts,
+    /// Whether it is in the middle of a frame.
+    pub is_busy: bool,
     /// Time spent in slices, in microseconds.
     pub busy_micros: u64,
     /// How far the task is.
@@ -24,6 +26,7 @@ impl Default for Published {
     fn default() -> Self {
         Self {
             counts: Counts::default(),
+            is_busy: false,
             busy_micros: 0,
             state: TaskState::Running,
             latency: Latencies::default(),

@@ -1,11 +1,14 @@
 //! Makes the tasks of a worker from a plan and connects them.
+//!
+//! Owns: what a component is told when it is made, the ledger of a task in an epoch, the gates that its output goes
+//! through. Leaves to others: when ([`super::change`]).
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use rand::random;
 use thiserror::Error;
-use waterspout_core::graph::{Component, Graph, Role};
+use waterspout_core::graph::{Component, Graph, Role, TaskId};
 use waterspout_core::ledger::LedgerSettings;
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
@@ -38,6 +41,14 @@ pub enum BuildError {
         /// Why.
         source: VolumeError,
     },
+    /// A component refused the state that was handed over to it.
+    #[error("go on with the state of component '{component}'")]
+    Restore {
+        /// The component's name.
+        component: String,
+        /// Why.
+        source: ComponentError,
+    },
     /// The system has no thread left.
     #[error("start a thread for component '{component}'")]
     StartThread {
@@ -53,8 +64,8 @@ pub enum BuildError {
 pub struct Settings {
     /// This worker.
     pub me: WorkerIndex,
-    /// The life of this process: grows with each start.
-    pub life: u32,
+    /// How often this worker's process has started.
+    pub starts: u64,
     /// What relative paths are relative to.
     pub base: PathBuf,
     /// Whether other processes write to the same standard output.
@@ -66,7 +77,6 @@ pub struct Settings {
 struct Host {
     output: Output,
     ledger: LedgerSettings,
-    position: Option<serde_json::Value>,
 }
 
 impl BoltVisitor for Host {
@@ -78,76 +88,52 @@ impl BoltVisitor for Host {
 
 impl SpoutVisitor for Host {
     type Out = Result<Box<dyn TaskCore>, ComponentError>;
-    fn visit<S: Spout>(self, mut spout: S) -> Self::Out {
-        if let Some(position) = self.position {
-            spout.resume(position)?;
-        }
+    fn visit<S: Spout>(self, spout: S) -> Self::Out {
         Ok(Box::new(SpoutTask::new(spout, self.output, self.ledger)))
     }
 }
 
-/// Makes all tasks that the plan places on this worker. They do nothing yet: spouts are not active.
+/// Makes one task. It does nothing yet.
 ///
 /// # Errors
-/// The first component that cannot be made.
-pub fn build(node: &Arc<Node>, plan: &ParsedPlan, settings: &Settings) -> Result<(), BuildError> {
+/// If its component cannot be made.
+pub(super) fn open(
+    node: &Arc<Node>,
+    plan: &ParsedPlan,
+    settings: &Settings,
+    task: u32,
+) -> Result<Arc<Slot>, BuildError> {
     let graph = plan.graph();
-    let placement = plan.placement();
-    let mut places = Vec::with_capacity(graph.task_count() as usize);
-    let mut own_threads = Vec::new();
-    for component in graph.components() {
-        for (index, task) in graph.tasks_of(component.id).enumerate() {
-            let worker = placement[task as usize];
-            if worker != settings.me {
-                places.push(Place::At(worker));
-                continue;
-            }
-            let position = node
-                .positions
-                .read(task)
-                .map_err(|source| BuildError::ReadPosition {
-                    component: component.name.clone(),
-                    source,
-                })?;
-            let core = make(plan, component, index as u32, task, settings, position).map_err(|source| {
-                BuildError::MakeComponent {
-                    component: component.name.clone(),
-                    source,
-                }
-            })?;
-            let own_thread = registry::is_blocking(&component.kind, component.role);
-            let slot = Slot::new(
-                Arc::downgrade(node),
-                plan.topology(),
-                task,
-                &component.name,
-                own_thread,
-                core,
-            );
-            if own_thread {
-                own_threads.push(Arc::clone(&slot));
-            }
-            places.push(Place::Here(slot));
-        }
-    }
-    connect(node, graph, &places);
-    for slot in own_threads {
+    let component = graph.component(graph.component_of(TaskId(task)));
+    let index = task - graph.tasks_of(component.id).start;
+    let core = make(plan, component, index, task, settings).map_err(|source| BuildError::MakeComponent {
+        component: component.name.clone(),
+        source,
+    })?;
+    let own_thread = registry::is_blocking(&component.kind, component.role);
+    let slot = Slot::new(
+        Arc::downgrade(node),
+        plan.topology(),
+        task,
+        &component.name,
+        own_thread,
+        core,
+    );
+    if own_thread {
         let running = Arc::clone(&slot);
         let thread = std::thread::Builder::new()
-            .name(format!("{}-{}", slot.component(), slot.task()))
+            .name(format!("{}-{task}", component.name))
             .spawn(move || running.run_on_own_thread())
             .map_err(|source| BuildError::StartThread {
-                component: slot.component().to_owned(),
+                component: component.name.clone(),
                 source,
             })?;
         node.threads
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .unwrap_or_else(PoisonError::into_inner)
             .push(thread);
     }
-    // A node is built once; a later build would find the places taken and change nothing.
-    let _ = node.places.set(places);
-    Ok(())
+    Ok(slot)
 }
 
 fn make(
@@ -156,7 +142,6 @@ fn make(
     index: u32,
     task: u32,
     settings: &Settings,
-    position: Option<serde_json::Value>,
 ) -> Result<Box<dyn TaskCore>, ComponentError> {
     let graph = plan.graph();
     let context = Context {
@@ -183,8 +168,7 @@ fn make(
     };
     let host = Host {
         output: output(plan, component, task),
-        ledger: ledger(plan, task, settings.life),
-        position,
+        ledger: ledger(plan, task, settings.starts),
     };
     match component.role {
         Role::Spout => registry::make_spout(&component.kind, &component.config, &context, host)?,
@@ -193,11 +177,14 @@ fn make(
 }
 
 /// The ledger settings of a task: those of a spout, or of a bolt that finishes.
-pub(crate) fn ledger(plan: &ParsedPlan, task: u32, life: u32) -> LedgerSettings {
+///
+/// Entries for another epoch or another process are not for this ledger, so both make its life. It is of 32 bits on
+/// the wire: the lower 20 of the epoch, the lower 12 of the starts.
+pub(crate) fn ledger(plan: &ParsedPlan, task: u32, starts: u64) -> LedgerSettings {
     let delivery = plan.delivery();
     LedgerSettings {
         spout: task,
-        life,
+        life: (plan.plan().epoch.0 as u32) << 12 | starts as u32 & 0xfff,
         timeout_micros: delivery.timeout_ms.saturating_mul(1_000),
         max_pending: delivery.max_pending as usize,
         max_pending_bytes: delivery.max_pending_bytes as usize,
@@ -229,31 +216,24 @@ fn output(plan: &ParsedPlan, component: &Component, task: u32) -> Output {
     Output::new(&component.name, task, streams, random())
 }
 
-/// Gives each task the gates of what it feeds. Edges within a cycle are left out: bounding them deadlocks.
-fn connect(node: &Arc<Node>, graph: &Graph, places: &[Place]) {
-    for (task, place) in places.iter().enumerate() {
-        let Place::Here(slot) = place else { continue };
-        let component = graph.component(graph.component_of(waterspout_core::graph::TaskId(task as u32)));
-        let mut gates: Vec<Arc<Gate>> = Vec::new();
-        for edge in component
-            .streams
-            .iter()
-            .flat_map(|&stream| graph.edges_from(stream))
-        {
-            if graph.in_same_cycle(edge.from, edge.to) {
-                continue;
-            }
-            for target in graph.tasks_of(edge.to) {
-                match &places[target as usize] {
-                    Place::Here(target) => gates.push(Arc::clone(target.inbox().gate())),
-                    Place::At(worker) => {
-                        if let Some(transport) = &node.transport {
-                            gates.push(transport.gate(*worker, target));
-                        }
-                    }
+/// The gates of what a task feeds. Edges within a cycle are left out: bounding them deadlocks.
+pub(super) fn gates(node: &Node, graph: &Graph, places: &[Place], task: u32) -> Vec<Arc<Gate>> {
+    let component = graph.component(graph.component_of(TaskId(task)));
+    let mut gates: Vec<Arc<Gate>> = Vec::new();
+    let edges = component
+        .streams
+        .iter()
+        .flat_map(|&stream| graph.edges_from(stream))
+        .filter(|edge| !graph.in_same_cycle(edge.from, edge.to));
+    for target in edges.flat_map(|edge| graph.tasks_of(edge.to)) {
+        match &places[target as usize] {
+            Place::Here(target) => gates.push(Arc::clone(target.inbox().gate())),
+            Place::At(worker) => {
+                if let Some(transport) = &node.transport {
+                    gates.push(transport.gate(*worker, target));
                 }
             }
         }
-        slot.connect(gates);
     }
+    gates
 }

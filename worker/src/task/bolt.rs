@@ -15,6 +15,8 @@ pub struct BoltTask<B> {
     output: Output,
     current: Option<Current>,
     finishing: Option<Finishing>,
+    /// Whether a finish may emit.
+    active: bool,
     executed: u64,
 }
 
@@ -48,6 +50,7 @@ impl<B: Bolt> BoltTask<B> {
             output,
             current: None,
             finishing: None,
+            active: false,
             executed: 0,
         }
     }
@@ -113,7 +116,8 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
             return Ok(Ran::More);
         }
         match &mut self.finishing {
-            Some(finishing) => finishing.run(&mut self.bolt, &mut self.output, now),
+            Some(finishing) if self.active => finishing.run(&mut self.bolt, &mut self.output, now),
+            Some(finishing) => Ok(Ran::Idle(finishing.expire(now))),
             None => Ok(Ran::Idle(None)),
         }
     }
@@ -132,7 +136,26 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
         Ok(())
     }
 
-    fn set_active(&mut self, _active: bool) {}
+    fn set_active(&mut self, active: bool) {
+        self.active = active;
+    }
+
+    fn renew(&mut self, ledger: LedgerSettings) -> Result<(), ComponentError> {
+        self.current = None;
+        self.output.reset();
+        if let Some(finishing) = &mut self.finishing {
+            finishing.renew(ledger);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<u8>, ComponentError> {
+        Ok(self.bolt.snapshot()?.unwrap_or_default())
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError> {
+        self.bolt.restore(snapshot)
+    }
 
     fn finish(&mut self, ledger: LedgerSettings) {
         if self.finishing.is_none() {
@@ -157,6 +180,7 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
         Counts {
             executed: self.executed,
             emitted: self.output.emitted,
+            pending: self.finishing.as_ref().map_or(0, Finishing::pending),
             ..Counts::default()
         }
     }

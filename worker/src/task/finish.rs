@@ -58,14 +58,31 @@ impl Finishing {
         self.all_emitted && self.kept.is_empty()
     }
 
+    /// Rows that were emitted and are not acked.
+    pub(super) fn pending(&self) -> u64 {
+        self.ledger.pending() as u64
+    }
+
+    /// Fails what took too long. When to look again, in microseconds.
+    pub(super) fn expire(&mut self, now: u64) -> Option<u64> {
+        self.ledger.expire(now, &mut self.outcome);
+        self.account();
+        self.ledger.next_expiry()
+    }
+
+    /// Goes on with a new ledger: what was pending is emitted again.
+    pub(super) fn renew(&mut self, settings: LedgerSettings) {
+        self.fail_all();
+        self.ledger = Ledger::new(settings);
+    }
+
     pub(super) fn run<B: Bolt>(
         &mut self,
         bolt: &mut B,
         output: &mut Output,
         now: u64,
     ) -> Result<Ran, ComponentError> {
-        self.ledger.expire(now, &mut self.outcome);
-        self.account();
+        self.expire(now);
         let stop_at = output.bytes + OUTPUT_BUDGET;
         while self.ledger.has_room() && output.bytes < stop_at {
             if let Some(message) = self.again.pop_front() {

@@ -74,8 +74,23 @@ pub trait TaskCore: Send {
     /// # Errors
     /// An error of the component; it ends the process.
     fn fail_all(&mut self) -> Result<(), ComponentError>;
-    /// Whether a spout may emit. Bolts do not care.
+    /// Whether the task may emit roots: a spout, or a bolt that finishes. Other bolts do not care.
     fn set_active(&mut self, active: bool);
+    /// Begins another epoch: fails what is pending, drops what is in work and what was emitted of the epoch before.
+    ///
+    /// # Errors
+    /// An error of the component; it ends the process.
+    fn renew(&mut self, ledger: LedgerSettings) -> Result<(), ComponentError>;
+    /// What the task needs to go on elsewhere: a bolt's state, or a spout's position. Empty if there is nothing.
+    ///
+    /// # Errors
+    /// An error of the component; it ends the process.
+    fn snapshot(&mut self) -> Result<Vec<u8>, ComponentError>;
+    /// Goes on from what [`TaskCore::snapshot`] gave. Called before the first run.
+    ///
+    /// # Errors
+    /// If that is none of this component's.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError>;
     /// Tells a bolt that all its input has ended.
     fn finish(&mut self, ledger: LedgerSettings);
     /// How far the task is on its way to the end.

@@ -281,6 +281,16 @@ impl Output {
         }
     }
 
+    /// Drops all that was emitted and not delivered: it is of an epoch that has ended.
+    pub fn reset(&mut self) {
+        self.flush();
+        self.shipped.clear();
+        self.entries.clear();
+        for index in self.touched.drain(..) {
+            self.open[index].touched = false;
+        }
+    }
+
     /// Whether a frame is open since before `since` (microseconds).
     #[inline]
     pub fn is_older_than(&self, since: u64) -> bool {

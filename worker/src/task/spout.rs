@@ -167,6 +167,29 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
         self.active = active;
     }
 
+    fn renew(&mut self, ledger: LedgerSettings) -> Result<(), ComponentError> {
+        self.fail_all()?;
+        self.output.reset();
+        self.ledger = Ledger::new(ledger);
+        self.max_unsaved = ledger.max_pending as u64;
+        self.poll_at = 0;
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<u8>, ComponentError> {
+        // A position is JSON on the volume, too.
+        Ok(self
+            .spout
+            .position()
+            .map_or_else(Vec::new, |position| position.to_string().into_bytes()))
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError> {
+        let position = serde_json::from_slice(snapshot)
+            .map_err(|error| ComponentError::outside("read the position that was handed over", error))?;
+        self.spout.resume(position)
+    }
+
     fn finish(&mut self, _ledger: LedgerSettings) {}
 
     fn state(&self) -> TaskState {

@@ -26,7 +26,7 @@ use super::proto::{
     Credit, Credits, DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, Welcome,
     data_message, data_reply, link_message, link_reply, numbered,
 };
-use super::{Inbound, Origin, PROTOCOL_VERSION, PeerId, Refused, TransportConfig};
+use super::{Admission, Inbound, Origin, PROTOCOL_VERSION, PeerId, Refused, TransportConfig};
 
 /// Ledger messages after which the sender hears that it may forget them.
 const CONFIRM_EVERY: u64 = 32;
@@ -42,6 +42,14 @@ pub(super) struct Incoming {
     links: Mutex<BTreeMap<WorkerIndex, LinkReceiver<Incarnation>>>,
     connections: Mutex<BTreeMap<WorkerIndex, Arc<Connection>>>,
     next_connection: AtomicU64,
+    received: Mutex<Received>,
+}
+
+/// Frames of one epoch that were handed in, by the life that sent them.
+#[derive(Default)]
+struct Received {
+    epoch: u64,
+    from: BTreeMap<PeerId, u64>,
 }
 
 /// One data stream.
@@ -60,7 +68,20 @@ impl Incoming {
             links: Mutex::default(),
             connections: Mutex::default(),
             next_connection: AtomicU64::new(1),
+            received: Mutex::default(),
         }
+    }
+
+    pub(super) fn set_epoch(&self, epoch: u64) {
+        *lock(&self.received) = Received {
+            epoch,
+            from: BTreeMap::new(),
+        };
+    }
+
+    /// Frames of this epoch that were handed in, by the life that sent them.
+    pub(super) fn received(&self) -> BTreeMap<PeerId, u64> {
+        lock(&self.received).from.clone()
     }
 
     pub(super) fn consumed(&self, origin: Origin, task: u32, bytes: usize) {
@@ -126,11 +147,11 @@ impl Incoming {
     }
 
     /// Waits until frames of this peer and epoch belong here.
-    async fn admitted(&self, from: PeerId, epoch: u64) -> Result<(), Status> {
+    async fn admitted(&self, from: PeerId, epoch: u64) -> Result<Admission, Status> {
         let deadline = Instant::now() + self.config.lost_after;
         loop {
             match self.inbound.admits(from, epoch) {
-                Ok(()) => return Ok(()),
+                Ok(admission) => return Ok(admission),
                 Err(Refused::Now(_)) if Instant::now() < deadline => tokio::time::sleep(ADMISSION).await,
                 Err(Refused::Now(reason) | Refused::Ever(reason)) => {
                     return Err(Status::failed_precondition(reason));
@@ -139,22 +160,39 @@ impl Incoming {
         }
     }
 
-    /// Checks a batch of frames and hands them in.
-    fn take_frames(&self, from: PeerId, connection: &Connection, batch: &Frames) -> Result<(), Status> {
+    /// Checks a batch of frames and hands them in, or drops them.
+    fn take_frames(
+        &self,
+        from: PeerId,
+        connection: &Connection,
+        batch: &Frames,
+        admission: Admission,
+    ) -> Result<(), Status> {
         let mut rest: &[u8] = &batch.frames;
+        let mut taken = 0;
         while !rest.is_empty() {
             let (target, frame) = wire::decode(&mut rest, |stream| self.inbound.fields(stream))
                 .map_err(|fault| Status::invalid_argument(format!("a frame is wrong: {fault}")))?;
+            let origin = Origin {
+                worker: from.index,
+                connection: connection.number,
+            };
+            if admission == Admission::Drop {
+                self.consumed(origin, target, frame.weight());
+                continue;
+            }
             if !self.inbound.is_here(target) {
                 return Err(Status::invalid_argument(format!(
                     "task {target} does not run on this worker"
                 )));
             }
-            let origin = Origin {
-                worker: from.index,
-                connection: connection.number,
-            };
-            self.inbound.frame(origin, target, frame);
+            self.inbound.frame(origin, batch.epoch, target, frame);
+            taken += 1;
+        }
+        // After they were handed in: what is counted is at work, or worked off.
+        let mut received = lock(&self.received);
+        if received.epoch == batch.epoch {
+            *received.from.entry(from).or_default() += taken;
         }
         Ok(())
     }
@@ -233,7 +271,8 @@ impl Workers for Service {
         let incoming = Arc::clone(&self.incoming);
         let from = incoming.check(&hello)?;
         let connection = incoming.open(from);
-        let welcome = data_reply::Kind::Welcome(incoming.welcome(0));
+        let received = lock(&incoming.received).from.get(&from).copied();
+        let welcome = data_reply::Kind::Welcome(incoming.welcome(received.unwrap_or(0)));
         let first = tokio_stream::once(Ok(DataReply { kind: Some(welcome) }));
         // One future does both halves, so that none outlives the stream.
         let (replies, stream) = mpsc::channel(4);
@@ -245,8 +284,8 @@ impl Workers for Service {
                             kind: Some(data_message::Kind::Frames(batch)),
                         })) => {
                             let taken = match incoming.admitted(from, batch.epoch).await {
-                                Ok(()) => incoming.take_frames(from, &connection, &batch),
-                                refused => refused,
+                                Ok(admission) => incoming.take_frames(from, &connection, &batch, admission),
+                                Err(refused) => Err(refused),
                             };
                             if let Err(status) = taken {
                                 return Some(status);

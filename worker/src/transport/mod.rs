@@ -63,10 +63,19 @@ pub enum Refused {
     Ever(String),
 }
 
+/// What becomes of frames that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// They belong here.
+    Take,
+    /// They are of an epoch that has ended here: they are dropped, and their sender gets its credit back.
+    Drop,
+}
+
 /// What the transport hands in. Every call returns soon.
 pub trait Inbound: Send + Sync + 'static {
-    /// A frame for a task of this worker.
-    fn frame(&self, origin: Origin, target: u32, frame: Frame);
+    /// A frame of `epoch` for a task of this worker.
+    fn frame(&self, origin: Origin, epoch: u64, target: u32, frame: Frame);
     /// Entries for the ledgers of this worker.
     fn entries(&self, entries: Vec<LedgerEntry>);
     /// A worker says that what was in flight at `about` is lost.
@@ -81,7 +90,7 @@ pub trait Inbound: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why not.
-    fn admits(&self, peer: PeerId, epoch: u64) -> Result<(), Refused>;
+    fn admits(&self, peer: PeerId, epoch: u64) -> Result<Admission, Refused>;
     /// How many fields the rows of a stream have; `None` if there is no such stream.
     fn fields(&self, stream: u16) -> Option<usize>;
     /// Whether a task runs on this worker.
@@ -246,15 +255,35 @@ impl Transport {
         self.outgoing(index).set_address(address);
     }
 
-    /// Frames that are sent from now on belong to this epoch.
+    /// Begins an epoch: frames of older ones that wait to be sent are dropped, and no peer gets frames before
+    /// [`Transport::allow`] names it again.
     pub fn set_epoch(&self, epoch: u64) {
+        let all = self.outgoing.write().unwrap_or_else(PoisonError::into_inner);
         self.epoch.store(epoch, Ordering::SeqCst);
+        self.incoming.set_epoch(epoch);
+        for outgoing in all.values() {
+            outgoing.set_epoch(epoch);
+        }
     }
 
-    /// Queues a frame for a task of a peer.
-    pub fn send_frame(&self, to: WorkerIndex, target: u32, frame: Frame) {
-        self.outgoing(to)
-            .send_frame(self.epoch.load(Ordering::Relaxed), target, frame);
+    /// Frames of this epoch that were exchanged with each life of each peer: sent, and handed in.
+    ///
+    /// What was handed in is counted before what was sent. So if nothing is at work here after the count, all that was
+    /// handed in by then was worked off.
+    pub fn traffic(&self) -> BTreeMap<PeerId, (u64, u64)> {
+        let mut traffic: BTreeMap<PeerId, (u64, u64)> = BTreeMap::new();
+        for (peer, received) in self.incoming.received() {
+            traffic.entry(peer).or_default().1 = received;
+        }
+        for (peer, sent) in self.all().iter().filter_map(|outgoing| outgoing.sent()) {
+            traffic.entry(peer).or_default().0 = sent;
+        }
+        traffic
+    }
+
+    /// Queues a frame of `epoch` for a task of a peer.
+    pub fn send_frame(&self, to: WorkerIndex, epoch: u64, target: u32, frame: Frame) {
+        self.outgoing(to).send_frame(epoch, target, frame);
     }
 
     /// What tells those who send to a task of a peer that too much is in flight to it.
@@ -332,7 +361,8 @@ impl Transport {
         }
         let mut all = self.outgoing.write().unwrap_or_else(PoisonError::into_inner);
         let outgoing = all.entry(index).or_insert_with(|| {
-            let outgoing = Arc::new(Outgoing::new(index, &self.config));
+            let epoch = self.epoch.load(Ordering::SeqCst);
+            let outgoing = Arc::new(Outgoing::new(index, epoch, &self.config));
             let (running, inbound) = (Arc::clone(&outgoing), Arc::clone(&self.inbound));
             let tls = self.client_tls.clone();
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);

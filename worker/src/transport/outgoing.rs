@@ -46,12 +46,15 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(index: WorkerIndex, config: &TransportConfig) -> Self {
+    pub(super) fn new(index: WorkerIndex, epoch: u64, config: &TransportConfig) -> Self {
         Self {
             index,
             config: config.clone(),
             address: watch::Sender::new(None),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                epoch,
+                ..State::default()
+            }),
             data_ready: Notify::new(),
             link_ready: Notify::new(),
             emptied: Notify::new(),
@@ -76,8 +79,13 @@ impl Outgoing {
 
     pub(super) fn send_frame(&self, epoch: u64, target: u32, frame: Frame) {
         let mut state = self.state();
+        if epoch != state.epoch {
+            // Its roots are failed.
+            return;
+        }
         state.towards(target, &self.config).gate.add(1, frame.weight());
-        state.frames.push_back((epoch, target, frame));
+        state.frames.push_back((target, frame));
+        state.sent += 1;
         let first = state.frames.len() == 1;
         drop(state);
         if first {
@@ -119,6 +127,16 @@ impl Outgoing {
 
     pub(super) fn up(&self) -> Option<PeerId> {
         self.state().up
+    }
+
+    pub(super) fn set_epoch(&self, epoch: u64) {
+        self.state().begin(epoch);
+    }
+
+    /// How many frames of the epoch went or will go to which life of the peer.
+    pub(super) fn sent(&self) -> Option<(PeerId, u64)> {
+        let state = self.state();
+        Some((state.known?, state.sent))
     }
 
     pub(super) fn status(&self) -> PeerStatus {
@@ -190,11 +208,14 @@ impl Outgoing {
         };
         {
             let mut state = self.state();
+            let waiting = state.frames.len() as u64;
             if state.known == Some(peer) {
                 state.link.reconnected_same(link.last_received);
+                state.sent = data.received + waiting;
             } else {
                 state.link.reconnected_new();
                 state.known = Some(peer);
+                state.sent = waiting;
             }
             state.up = Some(peer);
         }
@@ -265,13 +286,18 @@ impl Outgoing {
             .await
             .map_err(|status| refused(&status))?;
         let mut replies = replies.into_inner();
-        match replies.message().await.map_err(|status| refused(&status))? {
+        let received = match replies.message().await.map_err(|status| refused(&status))? {
             Some(DataReply {
                 kind: Some(data_reply::Kind::Welcome(welcome)),
-            }) if welcome.me.as_ref().map(PeerId::from) == Some(peer) => {}
+            }) if welcome.me.as_ref().map(PeerId::from) == Some(peer) => welcome.last_received,
             _ => return Err("the answers to the two hellos are not of one worker".to_owned()),
-        }
-        Ok((peer, link, Data { out, replies }))
+        };
+        let data = Data {
+            out,
+            replies,
+            received,
+        };
+        Ok((peer, link, data))
     }
 
     /// Sends frames and takes credit until the stream breaks.
@@ -319,17 +345,17 @@ impl Outgoing {
         }
     }
 
-    /// The next batch: whatever is queued, up to a bound, of one epoch.
+    /// The next batch: whatever is queued, up to a bound.
     fn next_frames(&self) -> Option<DataMessage> {
         let mut state = self.state();
         if state.allowed.is_none() || state.allowed != state.up {
             return None;
         }
-        let epoch = state.frames.front()?.0;
+        state.frames.front()?;
+        let epoch = state.epoch;
         let mut batch = Vec::with_capacity(BATCH_BYTES / 4);
-        while let Some(&(of, target, ref frame)) = state.frames.front()
-            && of == epoch
-            && batch.len() < BATCH_BYTES
+        while batch.len() < BATCH_BYTES
+            && let Some(&(target, ref frame)) = state.frames.front()
         {
             wire::encode(frame, target, &mut batch);
             let weight = frame.weight();
@@ -433,6 +459,8 @@ struct Link {
 struct Data {
     out: mpsc::Sender<DataMessage>,
     replies: Streaming<DataReply>,
+    /// Frames of this epoch that the peer had taken when the stream began.
+    received: u64,
 }
 
 async fn client(address: SocketAddr, tls: Option<ClientTlsConfig>) -> Result<WorkersClient<Channel>, String> {

@@ -27,7 +27,11 @@ pub(super) enum Payload {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) frames: VecDeque<(u64, u32, Frame)>,
+    /// The epoch of the frames.
+    pub(super) epoch: u64,
+    pub(super) frames: VecDeque<(u32, Frame)>,
+    /// Frames of the epoch that went, or wait to go, to `known`.
+    pub(super) sent: u64,
     pub(super) tasks: BTreeMap<u32, Towards>,
     /// Entries that are not in a message yet.
     pub(super) entries: Vec<LedgerEntry>,
@@ -70,16 +74,29 @@ impl State {
         self.link.push(Payload::Entries(bytes.into()));
     }
 
+    /// Begins an epoch: what waits of the one before is dropped, its roots are failed.
+    pub(super) fn begin(&mut self, epoch: u64) {
+        self.drop_frames();
+        self.epoch = epoch;
+        self.sent = 0;
+        self.allowed = None;
+        self.entries.clear();
+    }
+
+    fn drop_frames(&mut self) {
+        for (target, frame) in self.frames.drain(..) {
+            if let Some(towards) = self.tasks.get(&target) {
+                towards.gate.remove(1, frame.weight());
+            }
+        }
+    }
+
     /// Writes off what was in flight, and drops the frames that wait: their roots are failed anyway.
     pub(super) fn close(&mut self) {
         self.up = None;
         self.losses += 1;
         self.control.clear();
-        for (_, target, frame) in self.frames.drain(..) {
-            if let Some(towards) = self.tasks.get(&target) {
-                towards.gate.remove(1, frame.weight());
-            }
-        }
+        self.drop_frames();
         for towards in self.tasks.values_mut() {
             let (frames, bytes) = towards.credit.reset();
             towards.gate.remove(frames as usize, bytes as usize);

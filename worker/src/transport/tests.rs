@@ -1,7 +1,6 @@
 //! Real transports on loopback: order, exactly one of each ledger message, credit, breaks, other versions, rubbish.
 
 use std::io::Write;
-use std::sync::atomic::AtomicBool;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
@@ -31,14 +30,12 @@ struct Seen {
 
 struct Recorder {
     seen: watch::Sender<Seen>,
-    admitting: AtomicBool,
 }
 
 impl Recorder {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             seen: watch::Sender::new(Seen::default()),
-            admitting: AtomicBool::new(true),
         })
     }
 
@@ -52,7 +49,7 @@ impl Recorder {
 }
 
 impl Inbound for Recorder {
-    fn frame(&self, origin: Origin, target: u32, frame: Frame) {
+    fn frame(&self, origin: Origin, _epoch: u64, target: u32, frame: Frame) {
         self.seen
             .send_modify(|seen| seen.frames.push((origin, target, frame.id, frame.weight())));
     }
@@ -75,12 +72,11 @@ impl Inbound for Recorder {
         self.seen
             .send_modify(|seen| seen.down.push((peer, reason.to_owned())));
     }
-    fn admits(&self, _peer: PeerId, epoch: u64) -> Result<(), Refused> {
-        let admitting = self.admitting.load(Ordering::SeqCst) && epoch == 1;
-        if admitting {
-            Ok(())
-        } else {
-            Err(Refused::Ever("another epoch runs here".to_owned()))
+    fn admits(&self, _peer: PeerId, epoch: u64) -> Result<Admission, Refused> {
+        match epoch {
+            0 => Ok(Admission::Drop),
+            1 => Ok(Admission::Take),
+            _ => Err(Refused::Ever("another epoch runs here".to_owned())),
         }
     }
     fn fields(&self, stream: u16) -> Option<usize> {
@@ -201,7 +197,7 @@ async fn frames_stay_in_order_and_credit_comes_back_over_mutual_tls() {
     sending.wait("a connection", |seen| seen.up == [id(1, 1)]).await;
     let gate = sender.gate(WorkerIndex(1), 5);
     for number in 0..8 {
-        sender.send_frame(WorkerIndex(1), 5, frame(number));
+        sender.send_frame(WorkerIndex(1), 1, 5, frame(number));
     }
     assert!(gate.is_closed(), "eight frames are on their way");
     sender.send_control(WorkerIndex(1), b"hello".to_vec());
@@ -218,7 +214,7 @@ async fn frames_stay_in_order_and_credit_comes_back_over_mutual_tls() {
         receiver.consumed(*origin, *target, *weight);
     }
     // The credit that came back lets the next ones go, which the receiver sees.
-    sender.send_frame(WorkerIndex(1), 5, frame(8));
+    sender.send_frame(WorkerIndex(1), 1, 5, frame(8));
     receiving
         .wait("the ninth frame", |seen| seen.frames.len() == 9)
         .await;
@@ -266,16 +262,18 @@ async fn what_was_for_a_former_life_does_not_reach_the_next_one() {
     sender.allow(id(1, 1));
     sender.send_entries(WorkerIndex(1), &[entry(1)]);
     receiving.wait("an entry", |seen| seen.entries == [1]).await;
-    receiving.admitting.store(false, Ordering::SeqCst);
-    first.shutdown(Duration::ZERO).await;
-    drop(first);
+    // The life ends where it is, and nobody listens at its next address yet.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let deserted = nobody.local_addr().expect("it is bound");
+    drop(nobody);
+    sender.set_peer(WorkerIndex(1), deserted);
     sending
         .wait("the end of the first life", |seen| {
             seen.down.iter().any(|down| down.0 == id(1, 1))
         })
         .await;
     sender.send_entries(WorkerIndex(1), &[entry(2)]);
-    sender.send_frame(WorkerIndex(1), 5, frame(2));
+    sender.send_frame(WorkerIndex(1), 1, 5, frame(2));
     let (second, receiving) = start(id(1, 2), None).await;
     sender.set_peer(WorkerIndex(1), second.address());
     sending
@@ -366,7 +364,7 @@ async fn rubbish_and_frames_of_another_epoch_harm_nobody_else() {
     sending.wait("a connection", |seen| !seen.up.is_empty()).await;
     refused.wait("a connection", |seen| !seen.up.is_empty()).await;
     stale.allow(id(1, 1));
-    stale.send_frame(WorkerIndex(1), 5, frame(13));
+    stale.send_frame(WorkerIndex(1), 7, 5, frame(13));
     let seen = refused.wait("the refusal", |seen| !seen.down.is_empty()).await;
     assert!(
         seen.down[0].1.contains("another epoch runs here"),
@@ -374,11 +372,50 @@ async fn rubbish_and_frames_of_another_epoch_harm_nobody_else() {
         seen.down
     );
     sender.allow(id(1, 1));
-    sender.send_frame(WorkerIndex(1), 5, frame(1));
+    sender.send_frame(WorkerIndex(1), 1, 5, frame(1));
     let seen = receiving
         .wait("the good frame", |seen| !seen.frames.is_empty())
         .await;
     assert_eq!(seen.frames.iter().map(|frame| frame.2).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_an_epoch_that_has_ended_are_dropped_and_give_their_credit_back() {
+    let (sender, sending) = start(id(0, 1), None).await;
+    let (receiver, receiving) = start(id(1, 1), None).await;
+    sender.set_epoch(0);
+    sender.set_peer(WorkerIndex(1), receiver.address());
+    sending.wait("a connection", |seen| !seen.up.is_empty()).await;
+    sender.allow(id(1, 1));
+    let gate = sender.gate(WorkerIndex(1), 5);
+    for number in 0..8 {
+        sender.send_frame(WorkerIndex(1), 0, 5, frame(number));
+    }
+    assert_eq!(sender.traffic()[&id(1, 1)], (8, 0));
+    // The window has room for eight: the ninth goes only if the first ones gave their credit back.
+    sender.set_epoch(1);
+    assert!(sender.traffic().values().all(|traffic| *traffic == (0, 0)));
+    sender.allow(id(1, 1));
+    sender.send_frame(WorkerIndex(1), 0, 5, frame(8));
+    for number in 9..17 {
+        sender.send_frame(WorkerIndex(1), 1, 5, frame(number));
+    }
+    let seen = receiving
+        .wait("the frames of this epoch", |seen| seen.frames.len() == 8)
+        .await;
+    let numbers: Vec<u64> = seen.frames.iter().map(|frame| frame.2).collect();
+    assert_eq!(numbers, (9..17).collect::<Vec<_>>());
+    for &(origin, task, _, weight) in &seen.frames {
+        receiver.consumed(origin, task, weight);
+    }
+    let drained = tokio::time::timeout(PATIENCE, async {
+        while gate.frames() > 2 {
+            tokio::task::yield_now().await;
+        }
+    });
+    drained.await.expect("the credit comes back");
+    assert_eq!(sender.traffic()[&id(1, 1)], (8, 0));
+    assert_eq!(receiver.traffic()[&id(0, 1)], (0, 8));
 }
 
 #[tokio::test(flavor = "multi_thread")]

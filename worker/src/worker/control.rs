@@ -1,7 +1,7 @@
 //! What workers tell each other besides tuples and acks.
 
 use serde::{Deserialize, Serialize};
-use waterspout_core::epoch::{Hello, Message};
+use waterspout_core::epoch::{Ballot, CopyId, Hello, Message};
 use waterspout_core::finish::TaskState;
 use waterspout_core::graph::ComponentId;
 
@@ -18,6 +18,8 @@ pub(super) enum Control {
     },
     /// A message of the epoch machine.
     Epoch(Message),
+    /// A part of a task's state, which moves to the receiver.
+    Copy(CopyPart),
     /// To the coordinator: the states of the sender's tasks.
     Report(Vec<(u32, TaskState)>),
     /// From the coordinator: all input of these components has ended.
@@ -31,12 +33,44 @@ pub(super) enum Control {
     },
 }
 
+/// Some bytes of the state of a task. Those of one copy are sent in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CopyPart {
+    /// The hand-over that it is for.
+    pub(super) ballot: Ballot,
+    /// Which copy it is of.
+    pub(super) copy: CopyId,
+    /// How many bytes of the copy came before.
+    pub(super) offset: u64,
+    /// Whether the copy ends with this part.
+    pub(super) is_last: bool,
+    /// The bytes.
+    #[serde(skip)]
+    pub(super) bytes: Vec<u8>,
+}
+
 impl Control {
+    /// A line of JSON; the bytes of a copy follow as they are.
     pub(super) fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("control messages have text keys only")
+        let mut message = serde_json::to_vec(self).expect("control messages have text keys only");
+        if let Self::Copy(part) = self {
+            message.push(b'\n');
+            message.extend_from_slice(&part.bytes);
+        }
+        message
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(bytes)
+        // JSON as it is written here has no line break.
+        let end = bytes
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .unwrap_or(bytes.len());
+        let mut message = serde_json::from_slice(&bytes[..end])?;
+        if let Self::Copy(part) = &mut message {
+            part.bytes = bytes.get(end + 1..).unwrap_or_default().to_vec();
+        }
+        Ok(message)
     }
 }

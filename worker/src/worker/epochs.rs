@@ -1,25 +1,30 @@
 //! Drives the epoch machine: turns what happens into its events, and does the actions that come of them.
 //!
-//! This version runs one plan for all of a topology's life, so nothing is ever moved between workers: an action that
-//! would do so ends the process with an error that says it.
+//! Owns: which plan runs here, a drain and a freeze under way, the copies of tasks that move. Leaves to others: the rules
+//! (`waterspout_core::epoch`), the tasks ([`crate::runtime`]), the bytes ([`crate::transport`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use waterspout_core::epoch::{Action, Config, Event, ExitReason, Hello, Machine, Message, Phase, Saved};
+use waterspout_core::epoch::{
+    Action, Ballot, Config, CopyId, Event, Hello, Installation, Machine, Message, Phase, PlanHead, Saved,
+    TaskId, Traffic,
+};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
 
 use super::WorkerError;
-use super::control::Control;
-use crate::runtime::{Command, Node};
+use super::control::{Control, CopyPart};
+use crate::runtime::{Command, Node, Settings};
 use crate::transport::{PeerId, Transport};
 use crate::volume::{Volume, VolumeError};
 
 const FILE: &str = "epoch.json";
 /// How soon a coordinator repeats what was not answered, in milliseconds.
 const RETRY_MS: u64 = 200;
+/// Bytes of a copy that go in one message.
+const PART: usize = 1 << 20;
 
 /// The machine of this process, also asked by what takes frames in.
 pub(super) type SharedMachine = Arc<Mutex<Machine>>;
@@ -31,14 +36,45 @@ pub(super) fn machine(me: PeerId, volume: &Volume) -> Result<SharedMachine, Volu
     Ok(Arc::new(Mutex::new(machine)))
 }
 
+/// A drain under way.
+struct Draining {
+    ballot: Ballot,
+    wave: u32,
+    by: Instant,
+    /// The time ran out: what was left was failed.
+    failed: bool,
+    answered: bool,
+}
+
+/// A freeze under way.
+struct Freezing {
+    tasks: Vec<u32>,
+    tag: Ballot,
+}
+
+/// A copy that comes in parts.
+struct Incoming {
+    from: PeerId,
+    copy: CopyId,
+    bytes: Vec<u8>,
+}
+
 /// The machine and what it acts on.
 pub(super) struct Epochs {
     machine: SharedMachine,
     began: Instant,
+    /// The newest plan that was read as a whole. The heads that peers know fit its graph.
+    newest: Arc<ParsedPlan>,
+    /// The plan that runs, or the newest one before any runs.
     plan: Arc<ParsedPlan>,
     node: Arc<Node>,
     transport: Option<Arc<Transport>>,
     volume: Volume,
+    settings: Settings,
+    draining: Option<Draining>,
+    freezing: Option<Freezing>,
+    copies: BTreeMap<CopyId, Arc<[u8]>>,
+    incoming: Vec<Incoming>,
 }
 
 impl Epochs {
@@ -48,14 +84,21 @@ impl Epochs {
         node: Arc<Node>,
         transport: Option<Arc<Transport>>,
         volume: Volume,
+        settings: Settings,
     ) -> Self {
         Self {
             machine,
             began: Instant::now(),
+            newest: Arc::clone(&plan),
             plan,
             node,
             transport,
             volume,
+            settings,
+            draining: None,
+            freezing: None,
+            copies: BTreeMap::new(),
+            incoming: Vec::new(),
         }
     }
 
@@ -65,6 +108,11 @@ impl Epochs {
 
     fn now(&self) -> u64 {
         self.began.elapsed().as_millis() as u64
+    }
+
+    /// The plan that runs here, or the newest one before any runs.
+    pub(super) fn plan(&self) -> &Arc<ParsedPlan> {
+        &self.plan
     }
 
     /// Begins with what was saved, and reads the plan.
@@ -77,7 +125,26 @@ impl Epochs {
         for answer in answers {
             self.happen(answer)?;
         }
-        self.happen(Event::Plan(self.plan.plan().head()))
+        self.happen(Event::Plan(self.newest.plan().head()))
+    }
+
+    /// Takes in a plan that was read. One of another graph is not for this process.
+    pub(super) fn read(&mut self, plan: ParsedPlan) -> Result<(), WorkerError> {
+        let (mine, other) = (self.newest.plan(), plan.plan());
+        if mine.revision != other.revision || mine.graph != other.graph {
+            tracing::error!(
+                revision = other.revision,
+                "the new plan is of another revision; this worker keeps to its own"
+            );
+            return Ok(());
+        }
+        if mine.epoch > other.epoch {
+            return Ok(());
+        }
+        let head = other.head();
+        tracing::info!(epoch = head.epoch.0, workers = head.members.len(), "read a plan");
+        self.newest = Arc::new(plan);
+        self.happen(Event::Plan(head))
     }
 
     /// Takes in what happened and does what follows.
@@ -91,6 +158,17 @@ impl Epochs {
             }
         }
         Ok(())
+    }
+
+    /// Looks after what takes time, and lets the machine know that time goes by.
+    pub(super) fn tick(&mut self) -> Result<(), WorkerError> {
+        if let Some(event) = self.look_after_drain() {
+            self.happen(event)?;
+        }
+        if let Some(event) = self.look_after_freeze() {
+            self.happen(event)?;
+        }
+        self.happen(Event::Tick)
     }
 
     pub(super) fn hear(&mut self, from: PeerId, message: Message) -> Result<(), WorkerError> {
@@ -113,39 +191,233 @@ impl Epochs {
         self.machine().epoch().0
     }
 
-    fn send(&self, to: WorkerIndex, message: Message) {
-        if let Some(transport) = &self.transport {
-            transport.send_control(to, Control::Epoch(message).encode());
+    /// The newest epoch that is known to be started; 0 if none is.
+    pub(super) fn started(&self) -> u64 {
+        let machine = self.machine();
+        if machine.is_started() {
+            machine.epoch().0
+        } else {
+            0
         }
     }
 
+    /// The epoch of the newest plan that is known.
+    pub(super) fn newest(&self) -> u64 {
+        self.machine().newest_plan().map_or(0, |plan| plan.epoch.0)
+    }
+
+    /// The workers to keep connections to.
+    pub(super) fn peers(&self) -> Vec<WorkerIndex> {
+        self.machine().peers().into_iter().collect()
+    }
+
+    fn send(&self, to: WorkerIndex, message: &Control) {
+        if let Some(transport) = &self.transport {
+            transport.send_control(to, message.encode());
+        }
+    }
+
+    /// The plan of `head`, as a whole.
+    fn whole(&self, head: &PlanHead) -> Result<ParsedPlan, WorkerError> {
+        self.newest
+            .with_head(head)
+            .map_err(|source| WorkerError::UseHead {
+                epoch: head.epoch.0,
+                source,
+            })
+    }
+
+    fn look_after_drain(&mut self) -> Option<Event> {
+        let draining = self.draining.as_mut().filter(|draining| !draining.answered)?;
+        if !draining.failed && Instant::now() >= draining.by {
+            tracing::warn!("the drain took too long: what is in flight is failed, and emitted again");
+            draining.failed = true;
+            self.node.lose();
+        }
+        let count = || {
+            self.transport
+                .as_ref()
+                .map(|transport| transport.traffic())
+                .unwrap_or_default()
+        };
+        // Counted before and after: what was handed in by the first count is worked off, what was sent by the second is
+        // all there is.
+        let traffic = count();
+        let pending: u64 = self
+            .node
+            .slots()
+            .map(|slot| slot.published().counts.pending)
+            .sum();
+        let done = if draining.failed {
+            pending == 0
+        } else {
+            self.node.is_quiet() && traffic == count()
+        };
+        if !done {
+            return None;
+        }
+        draining.answered = true;
+        let traffic = traffic
+            .into_iter()
+            .map(|(peer, (sent, received))| Traffic {
+                peer: peer.index,
+                incarnation: peer.incarnation,
+                sent,
+                received,
+            })
+            .collect();
+        Some(Event::Drained {
+            ballot: draining.ballot,
+            wave: draining.wave,
+            complete: !draining.failed,
+            traffic,
+        })
+    }
+
+    fn look_after_freeze(&mut self) -> Option<Event> {
+        let freezing = self.freezing.as_ref()?;
+        let states = self.node.frozen(&freezing.tasks)?;
+        let tag = freezing.tag;
+        self.freezing = None;
+        for (task, state) in states {
+            let copy = CopyId {
+                task: TaskId(task),
+                tag,
+            };
+            self.copies.insert(copy, state);
+        }
+        Some(Event::Snapshotted { ballot: tag })
+    }
+
+    fn send_copy(&self, to: WorkerIndex, ballot: Ballot, copy: CopyId) {
+        let Some(state) = self.copies.get(&copy) else {
+            return;
+        };
+        let mut parts = state.chunks(PART).peekable();
+        // An empty state is a part, too.
+        let mut next = parts.next().unwrap_or_default();
+        let mut offset = 0;
+        loop {
+            let is_last = parts.peek().is_none();
+            self.send(
+                to,
+                &Control::Copy(CopyPart {
+                    ballot,
+                    copy,
+                    offset,
+                    is_last,
+                    bytes: next.to_vec(),
+                }),
+            );
+            offset += next.len() as u64;
+            match parts.next() {
+                Some(part) => next = part,
+                None => return,
+            }
+        }
+    }
+
+    /// Takes in a part of a copy. Parts come in order; one that does not fit begins nothing.
+    pub(super) fn hear_part(&mut self, from: PeerId, part: CopyPart) -> Result<(), WorkerError> {
+        let known = self
+            .incoming
+            .iter()
+            .position(|incoming| incoming.from == from && incoming.copy == part.copy);
+        let mut incoming = match known {
+            Some(at) => self.incoming.swap_remove(at),
+            None => Incoming {
+                from,
+                copy: part.copy,
+                bytes: Vec::new(),
+            },
+        };
+        if part.offset == 0 {
+            incoming.bytes.clear();
+        }
+        if part.offset != incoming.bytes.len() as u64 {
+            return Ok(());
+        }
+        incoming.bytes.extend_from_slice(&part.bytes);
+        if !part.is_last {
+            self.incoming.push(incoming);
+            return Ok(());
+        }
+        self.copies.insert(part.copy, incoming.bytes.into());
+        self.happen(Event::CopyArrived {
+            from: from.index,
+            incarnation: from.incarnation,
+            ballot: part.ballot,
+            copy: part.copy,
+        })
+    }
+
+    /// Forgets the parts of copies from a peer that is gone: it sends them again.
+    pub(super) fn forget_parts(&mut self, from: PeerId) {
+        self.incoming.retain(|incoming| incoming.from != from);
+    }
+
+    fn install(&mut self, tasks: &[Installation]) -> Result<(), WorkerError> {
+        for installation in tasks {
+            let state = installation.copy.and_then(|copy| self.copies.get(&copy));
+            self.node.install(
+                &self.newest,
+                &self.settings,
+                installation.task.0,
+                state.map(AsRef::as_ref),
+            )?;
+        }
+        Ok(())
+    }
+
     /// Does one action. What it is answered with, if at once.
-    fn act(&self, action: Action) -> Result<Option<Event>, WorkerError> {
+    fn act(&mut self, action: Action) -> Result<Option<Event>, WorkerError> {
         match action {
-            Action::Send { to, message } => self.send(to, message),
+            Action::Send { to, message } => self.send(to, &Control::Epoch(message)),
             Action::Save(saved) => self.volume.write(FILE, &saved)?,
-            // All tasks of the one plan were made before the machine began.
-            Action::Open(head) if head.epoch == self.plan.plan().epoch => {
+            Action::Open(head) => {
+                self.node.open(&self.whole(&head)?, &self.settings)?;
                 return Ok(Some(Event::Opened { epoch: head.epoch }));
             }
-            Action::Open(head) => return Err(WorkerError::MovesTasks(head.epoch)),
-            Action::Drain { ballot, .. }
-            | Action::Snapshot { tag: ballot, .. }
-            | Action::SendCopy { ballot, .. } => {
-                return Err(WorkerError::MovesTasks(ballot.epoch));
+            Action::Drain {
+                ballot,
+                wave,
+                timeout_ms,
+            } => {
+                let before = self.draining.take().filter(|draining| draining.ballot == ballot);
+                let (by, failed) = before.map_or_else(
+                    || (Instant::now() + Duration::from_millis(timeout_ms), false),
+                    |before| (before.by, before.failed),
+                );
+                self.draining = Some(Draining {
+                    ballot,
+                    wave,
+                    by,
+                    failed,
+                    answered: false,
+                });
             }
+            Action::Snapshot { tasks, tag } => {
+                let tasks: Vec<u32> = tasks.iter().map(|task| task.0).collect();
+                self.node.freeze(&tasks);
+                self.freezing = Some(Freezing { tasks, tag });
+            }
+            Action::SendCopy { to, ballot, copy } => self.send_copy(to, ballot, copy),
             Action::Install { ballot, tasks } => {
-                if tasks.iter().any(|task| task.copy.is_some()) {
-                    return Err(WorkerError::MovesTasks(ballot.epoch));
-                }
+                self.install(&tasks)?;
                 return Ok(Some(Event::Installed { ballot }));
             }
             Action::PauseSpouts => self.node.command(&Command::SetActive(false)),
-            Action::StartSpouts => self.node.command(&Command::SetActive(true)),
+            Action::StartSpouts => {
+                tracing::info!(epoch = self.epoch(), "started");
+                self.node.command(&Command::SetActive(true));
+            }
             Action::Commit(committed) => {
-                if let Some(transport) = &self.transport {
-                    transport.set_epoch(committed.epoch().0);
-                }
+                let plan = self.whole(&committed.plan)?;
+                self.draining = None;
+                self.freezing = None;
+                self.node.commit(&plan, &self.settings)?;
+                tracing::info!(epoch = committed.epoch().0, "took the epoch");
+                self.plan = Arc::new(plan);
             }
             Action::PeerRuns { peer, incarnation } => {
                 if let Some(transport) = &self.transport {
@@ -158,10 +430,22 @@ impl Epochs {
             Action::Refuse { peer, refusal, .. } => {
                 tracing::warn!(worker = peer.0, %refusal, "refused a worker")
             }
-            // Nothing ran in this process before its one epoch, no copy is ever made, and the transport closes what
-            // belongs to an older life of a peer by itself.
-            Action::EmptyQueues { .. } | Action::DropCopies { .. } | Action::CloseOlder { .. } => {}
-            Action::DropTasks => return Err(WorkerError::Over(ExitReason::Outlived)),
+            // Tasks and receivers drop what is of another epoch wherever they meet it.
+            Action::EmptyQueues { below } => {
+                if let Some(transport) = &self.transport {
+                    transport.set_epoch(below.0);
+                }
+            }
+            Action::DropCopies { through } => self.copies.retain(|copy, _| copy.tag.epoch > through),
+            // The transport closes what belongs to an older life of a peer by itself.
+            Action::CloseOlder { .. } => {}
+            Action::DropTasks => {
+                tracing::warn!("the other workers went on without this one: its tasks are dropped");
+                self.copies.clear();
+                self.draining = None;
+                self.freezing = None;
+                self.node.drop_tasks();
+            }
             Action::Exit(reason) => return Err(WorkerError::Over(reason)),
         }
         Ok(None)

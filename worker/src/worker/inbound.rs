@@ -12,7 +12,7 @@ use waterspout_core::plan::ParsedPlan;
 use super::control::Control;
 use super::epochs::SharedMachine;
 use crate::runtime::{Delivery, Node};
-use crate::transport::{Inbound, Origin, PeerId, Refused};
+use crate::transport::{Admission, Inbound, Origin, PeerId, Refused};
 
 /// What a worker's life hears from its peers.
 #[derive(Debug)]
@@ -61,12 +61,13 @@ impl Receiver {
 }
 
 impl Inbound for Receiver {
-    fn frame(&self, origin: Origin, target: u32, frame: Frame) {
+    fn frame(&self, origin: Origin, epoch: u64, target: u32, frame: Frame) {
         if let Some(node) = self.node.get() {
             node.receive(
                 target,
                 Delivery {
                     frame,
+                    epoch,
                     from: Some(origin),
                 },
             );
@@ -101,16 +102,18 @@ impl Inbound for Receiver {
         self.tell(News::Down(peer, reason.to_owned()));
     }
 
-    fn admits(&self, peer: PeerId, epoch: u64) -> Result<(), Refused> {
+    fn admits(&self, peer: PeerId, epoch: u64) -> Result<Admission, Refused> {
         let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        machine
-            .accepts(peer.index, peer.incarnation, Epoch(epoch))
-            .map_err(|refusal| match refusal {
-                Refusal::OtherEpoch | Refusal::NotJoined | Refusal::NoLink => {
-                    Refused::Now(refusal.to_string())
-                }
-                _ => Refused::Ever(refusal.to_string()),
-            })
+        match machine.accepts(peer.index, peer.incarnation, Epoch(epoch)) {
+            // The machine is a little ahead of the tasks.
+            Ok(()) if self.node.get().is_some_and(|node| node.epoch() == epoch) => Ok(Admission::Take),
+            Ok(()) => Err(Refused::Now("the epoch is about to begin here".to_owned())),
+            Err(Refusal::OtherEpoch) if epoch < machine.epoch().0 => Ok(Admission::Drop),
+            Err(refusal @ (Refusal::OtherEpoch | Refusal::NotJoined | Refusal::NoLink)) => {
+                Err(Refused::Now(refusal.to_string()))
+            }
+            Err(refusal) => Err(Refused::Ever(refusal.to_string())),
+        }
     }
 
     fn fields(&self, stream: u16) -> Option<usize> {

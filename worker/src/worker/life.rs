@@ -11,20 +11,19 @@ use waterspout_core::epoch::{Event, Hello};
 use waterspout_core::finish::{self, FinishStep, TaskState};
 use waterspout_core::graph::ComponentId;
 use waterspout_core::placement::WorkerIndex;
-use waterspout_core::plan::ParsedPlan;
 
 use super::control::Control;
 use super::epochs::Epochs;
 use super::inbound::News;
 use super::{Ended, STATUS, WorkerError};
-use crate::discovery::Peers;
+use crate::discovery::Discovery;
 use crate::runtime::{self, Command, Node, Published};
 use crate::status::{Progress, StatusSource, WorkerStatus};
 use crate::transport::{PeerId, Transport};
 use crate::volume::Volume;
 
 /// How often a worker looks after its tasks and its peers.
-const TICK: Duration = Duration::from_millis(20);
+pub(super) const TICK: Duration = Duration::from_millis(20);
 /// How often positions and the status are written to the volume, at least.
 const SAVE_EVERY: Duration = Duration::from_millis(100);
 /// How long a worker that was told to end waits for others to say that they were, too.
@@ -33,10 +32,9 @@ const ALONE: Duration = Duration::from_secs(1);
 /// A worker from its start to its end.
 pub(super) struct Life<W> {
     me: PeerId,
-    plan: Arc<ParsedPlan>,
     node: Arc<Node>,
     transport: Option<Arc<Transport>>,
-    peers: Option<Peers>,
+    discovery: Discovery,
     volume: Volume,
     status: Arc<StatusSource>,
     watch: W,
@@ -50,6 +48,8 @@ pub(super) struct Life<W> {
     epochs: Epochs,
     /// What peers said when their side of the connection came up, before this side did.
     hellos: BTreeMap<WorkerIndex, (PeerId, Hello)>,
+    /// The epoch that the states are of.
+    states_of: u64,
     complete: bool,
 }
 
@@ -63,22 +63,20 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     #[allow(clippy::too_many_arguments, reason = "called once, with what start-up made")]
     pub(super) fn new(
         me: PeerId,
-        plan: Arc<ParsedPlan>,
         node: Arc<Node>,
         transport: Option<Arc<Transport>>,
-        peers: Option<Peers>,
+        discovery: Discovery,
         epochs: Epochs,
         volume: Volume,
         status: Arc<StatusSource>,
         watch: W,
     ) -> Self {
-        let states = vec![TaskState::Running; plan.graph().task_count() as usize];
+        let states = vec![TaskState::Running; epochs.plan().graph().task_count() as usize];
         Self {
             me,
-            plan,
             node,
             transport,
-            peers,
+            discovery,
             volume,
             status,
             watch,
@@ -89,6 +87,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             leaving: None,
             epochs,
             hellos: BTreeMap::new(),
+            states_of: 0,
             complete: false,
         }
     }
@@ -115,6 +114,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
                 Some(news) = news.recv() => self.hear(news)?,
                 _ = tick.tick() => self.look_after()?,
             }
+            self.notice_epoch();
             if let Some(ended) = self.end() {
                 self.publish()?;
                 return Ok(ended);
@@ -122,18 +122,22 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         }
     }
 
-    fn members(&self) -> impl Iterator<Item = WorkerIndex> {
-        let me = self.me.index;
-        self.plan
-            .plan()
-            .members
-            .iter()
-            .map(|member| member.index)
-            .filter(move |&index| index != me)
+    /// With another epoch, other tasks run, and elsewhere.
+    fn notice_epoch(&mut self) {
+        let epoch = self.node.epoch();
+        if epoch != self.states_of {
+            self.states_of = epoch;
+            self.states.fill(TaskState::Running);
+            self.avoid_absent();
+        }
+    }
+
+    fn coordinator(&self) -> WorkerIndex {
+        self.epochs.plan().plan().coordinator
     }
 
     fn is_coordinator(&self) -> bool {
-        self.plan.plan().coordinator == self.me.index
+        self.coordinator() == self.me.index
     }
 
     fn send(&self, to: WorkerIndex, message: &Control) {
@@ -166,6 +170,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
                     self.greet(from, hello)
                 }
                 Control::Epoch(message) => self.epochs.hear(from, message),
+                Control::Copy(part) => self.epochs.hear_part(from, part),
                 message => {
                     self.hear_of_tasks(from, message);
                     Ok(())
@@ -208,6 +213,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         tracing::warn!(%peer, reason, "connection lost: spouts fail what is in flight");
         self.up.remove(&peer.index);
         self.leaving_peers.remove(&peer.index);
+        self.epochs.forget_parts(peer);
         for task in self.tasks_at(peer.index) {
             self.states[task as usize] = TaskState::Running;
         }
@@ -223,11 +229,11 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     }
 
     fn hear_of_tasks(&mut self, from: PeerId, message: Control) {
-        let from_coordinator = from.index == self.plan.plan().coordinator;
+        let from_coordinator = from.index == self.coordinator();
         match message {
             Control::Report(states) => {
                 for (task, state) in states {
-                    if self.plan.placement().get(task as usize) == Some(&from.index) {
+                    if self.epochs.plan().placement().get(task as usize) == Some(&from.index) {
                         self.states[task as usize] = state;
                     }
                 }
@@ -242,7 +248,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     }
 
     fn tasks_at(&self, worker: WorkerIndex) -> Vec<u32> {
-        let placed = self.plan.placement().iter().enumerate();
+        let placed = self.epochs.plan().placement().iter().enumerate();
         placed
             .filter(|(_, at)| **at == worker)
             .map(|(task, _)| task as u32)
@@ -251,20 +257,23 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
 
     /// Lets shuffle go round tasks whose worker is away.
     fn avoid_absent(&self) {
-        let absent = self.members().filter(|index| !self.up.contains_key(index));
-        let mut tasks: Vec<u32> = absent.flat_map(|index| self.tasks_at(index)).collect();
-        tasks.sort_unstable();
+        let placed = (0u32..).zip(self.epochs.plan().placement());
+        let absent = placed.filter(|(_, at)| **at != self.me.index && !self.up.contains_key(at));
+        let tasks: Vec<u32> = absent.map(|(task, _)| task).collect();
         self.node.command(&Command::Avoid(Arc::new(tasks)));
     }
 
     /// What is done every tick.
     fn look_after(&mut self) -> Result<(), WorkerError> {
         self.find_peers();
-        self.epochs.happen(Event::Tick)?;
+        if let Some(plan) = self.discovery.new_plan() {
+            self.epochs.read(plan)?;
+        }
+        self.epochs.tick()?;
         self.set_progress();
         self.look_after_tasks()?;
         if self.is_coordinator() {
-            match finish::next(self.plan.graph(), &self.states) {
+            match finish::next(self.epochs.plan().graph(), &self.states) {
                 FinishStep::Wait => {}
                 FinishStep::Complete => self.complete = true,
                 FinishStep::Finish(components) => {
@@ -284,13 +293,12 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     }
 
     fn find_peers(&self) {
-        let (Some(peers), Some(transport)) = (&self.peers, &self.transport) else {
+        let Some(transport) = &self.transport else {
             return;
         };
-        for index in self.members() {
-            // A file that cannot be read now can be at the next tick.
-            if let Ok(Some(announcement)) = peers.find(index) {
-                transport.set_peer(index, announcement.data);
+        for index in self.epochs.peers() {
+            if let Some(address) = self.discovery.find(index) {
+                transport.set_peer(index, address);
             }
         }
     }
@@ -317,7 +325,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             self.states[task as usize] = state;
         }
         if !self.is_coordinator() {
-            self.send(self.plan.plan().coordinator, &Control::Report(report));
+            self.send(self.coordinator(), &Control::Report(report));
         }
         self.node.slots().for_each(|slot| slot.want_position());
         self.publish()
@@ -326,15 +334,15 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     fn finish(&self, components: &[ComponentId]) {
         for task in components
             .iter()
-            .flat_map(|&component| self.plan.graph().tasks_of(component))
+            .flat_map(|&component| self.epochs.plan().graph().tasks_of(component))
         {
             if let Some(slot) = self.node.slot(task)
                 && slot.published().state == TaskState::Running
             {
                 slot.command(Command::Finish(runtime::ledger(
-                    &self.plan,
+                    self.epochs.plan(),
                     task,
-                    self.me.incarnation.start as u32,
+                    self.me.incarnation.start,
                 )));
             }
         }
@@ -343,7 +351,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     fn leave(&mut self) {
         tracing::info!("told to end: spouts pause, and what is in flight is worked off");
         self.node.command(&Command::SetActive(false));
-        let drain = Duration::from_millis(self.plan.delivery().drain_timeout_ms);
+        let drain = Duration::from_millis(self.epochs.plan().delivery().drain_timeout_ms);
         self.leaving = Some(Leaving {
             by: Instant::now() + drain,
             drained: None,
@@ -363,7 +371,10 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             if self.is_coordinator() {
                 self.send_to_all(&Control::Complete);
             }
-            return Some(Ended::Complete);
+            if self.leaving.is_some() || !self.discovery.stays_when_complete() {
+                return Some(Ended::Complete);
+            }
+            return None;
         }
         let pending = self.pending();
         let others_drained = self
@@ -391,6 +402,8 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         };
         self.status.set_progress(Progress {
             epoch: self.epochs.epoch(),
+            started_epoch: self.epochs.started(),
+            newest_epoch: self.epochs.newest(),
             phase,
             complete: self.complete,
         });

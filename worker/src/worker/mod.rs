@@ -17,15 +17,17 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinSet;
-use waterspout_core::epoch::{Epoch, ExitReason, Incarnation};
+use waterspout_core::epoch::{ExitReason, Incarnation};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::{ParsedPlan, PlanError};
 
-use crate::discovery::{Announcement, Peers};
+use crate::discovery::Discovery;
+use crate::discovery::cluster::{Cluster, ClusterError, Place};
+use crate::discovery::directory::{Announcement, Directory, PlanFile};
 use crate::http;
 use crate::parent::EXIT_UNUSABLE;
-use crate::runtime::{self, BuildError, Failure, Node, Positions, Settings};
-use crate::status::{StatusSource, WorkerStatus};
+use crate::runtime::{BuildError, Failure, Node, Positions, Settings};
+use crate::status::{Progress, StatusSource, WorkerStatus};
 use crate::transport::{PeerId, TlsFiles, Transport, TransportConfig, TransportError};
 use crate::volume::{Volume, VolumeError};
 use epochs::Epochs;
@@ -36,17 +38,31 @@ const STARTS: &str = "starts.json";
 /// The file of the volume with the [`WorkerStatus`].
 pub const STATUS: &str = "status.json";
 
+/// Where a worker reads its plan, and finds the others.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Files of this machine.
+    Files {
+        /// The file with the plan.
+        plan: PathBuf,
+        /// The directory in which workers on one machine find each other.
+        peers: Option<PathBuf>,
+    },
+    /// Objects of the cluster that this pod runs in.
+    Cluster(Place),
+}
+
 /// What a worker is told when it starts.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// The file with the plan.
-    pub plan: PathBuf,
+    /// Where its plan is.
+    pub source: Source,
     /// Which worker of the plan this is.
     pub index: WorkerIndex,
+    /// The pod that this process runs in, as plans name it; 0 where there are no pods.
+    pub uid: u64,
     /// The directory that outlives the process.
     pub volume: PathBuf,
-    /// The directory in which workers on one machine find each other.
-    pub peers: Option<PathBuf>,
     /// What relative paths of components are relative to.
     pub base: PathBuf,
     /// Where other workers connect to.
@@ -125,9 +141,17 @@ pub enum WorkerError {
     /// The other workers went on without this one, or run something newer.
     #[error("this process is over ({0:?}): the other workers have gone on without it")]
     Over(ExitReason),
-    /// A change of the plan that moves tasks.
-    #[error("epoch {} moves tasks while they run, which this version cannot do; start the topology anew", .0.0)]
-    MovesTasks(Epoch),
+    /// A plan of another worker that does not fit the graph here.
+    #[error("the plan of epoch {epoch} that another worker runs does not fit the graph of this one")]
+    UseHead {
+        /// The epoch.
+        epoch: u64,
+        /// Why.
+        source: PlanError,
+    },
+    /// The cluster cannot be looked into.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// A task cannot go on.
     #[error(transparent)]
     Task(#[from] Failure),
@@ -136,7 +160,10 @@ pub enum WorkerError {
 impl WorkerError {
     /// Whether the next process would end the same way.
     pub fn is_final(&self) -> bool {
-        !matches!(self, Self::Task(_) | Self::StartThreads(_) | Self::Volume(_))
+        !matches!(
+            self,
+            Self::Task(_) | Self::StartThreads(_) | Self::Volume(_) | Self::Over(_)
+        )
     }
 }
 
@@ -213,28 +240,64 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     watch: impl FnMut(&WorkerStatus),
 ) -> Result<Ended, WorkerError> {
-    let plan = Arc::new(read_plan(&config)?);
     let volume = Volume::open(&config.volume)?;
     let starts = volume.read::<u64>(STARTS)?.unwrap_or(0) + 1;
     volume.write(STARTS, &starts)?;
     let me = PeerId {
         index: config.index,
         incarnation: Incarnation {
-            uid: 0,
+            uid: config.uid,
             start: starts,
         },
     };
-    let machine = epochs::machine(me, &volume)?;
-    let (receiver, news) = Receiver::new(Arc::clone(&plan), Arc::clone(&machine));
-    let transport = start_transport(&config, &plan, me, &receiver).await?;
-    let status = Arc::new(StatusSource::new(
-        plan.topology(),
-        config.index.0,
-        starts,
-        transport.clone(),
-    ));
+    let status = Arc::new(StatusSource::new(me));
+    // A plan of files is there or never comes, which is to be said first; one of a cluster is waited for.
+    let (mut discovery, plan) = match &config.source {
+        Source::Files { plan, peers } => {
+            let (file, plan) = PlanFile::open(plan)?;
+            check_member(&plan, config.index)?;
+            let directory = match peers {
+                Some(peers) => Some(Directory::open(peers)?),
+                None if plan.plan().members.len() > 1 => return Err(WorkerError::NoPeers),
+                None => None,
+            };
+            (Discovery::Machine(file, directory), Some(plan))
+        }
+        Source::Cluster(place) => (Discovery::Cluster(Cluster::watch(place, &volume)?), None),
+    };
     let mut services = JoinSet::new();
     let http = serve_http(&config, &status, &mut services).await?;
+    let mut shutdown = std::pin::pin!(shutdown);
+    let plan = match plan {
+        Some(plan) => plan,
+        None => tokio::select! {
+            plan = first_plan(&mut discovery) => plan,
+            () = &mut shutdown => return Ok(Ended::Drained),
+        },
+    };
+    let plan = Arc::new(plan);
+    if plan.plan().complete {
+        tracing::info!(
+            topology = plan.topology(),
+            "the topology is complete: nothing is left to do"
+        );
+        status.set_topology(plan.topology());
+        status.set_progress(Progress {
+            complete: true,
+            ..Progress::default()
+        });
+        shutdown.await;
+        return Ok(Ended::Complete);
+    }
+    let machine = epochs::machine(me, &volume)?;
+    let (receiver, news) = Receiver::new(Arc::clone(&plan), Arc::clone(&machine));
+    let transport = match &discovery {
+        Discovery::Machine(_, None) => None,
+        _ => {
+            let config = TransportConfig::new(me, plan.topology(), config.listen, config.tls.clone());
+            Some(Transport::start(config, Arc::clone(&receiver) as _).await?)
+        }
+    };
     let threads = config
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
@@ -242,25 +305,24 @@ pub async fn run(
         Node::start(threads, Positions::on(&volume), transport.clone()).map_err(WorkerError::StartThreads)?;
     let settings = Settings {
         me: config.index,
-        life: starts as u32,
+        starts,
         base: config.base.clone(),
-        shared_stdout: plan.plan().members.len() > 1,
+        shared_stdout: matches!(discovery, Discovery::Machine(_, Some(_))),
         json_stdout: config.json_stdout,
     };
-    runtime::build(&node, &plan, &settings)?;
-    status.attach(&node);
+    status.set_topology(plan.topology());
+    status.attach(&node, transport.clone());
     receiver.attach(&node);
-    let mut peers = None;
     if let Some(transport) = &transport {
         transport.serve();
-        let directory = Peers::open(config.peers.as_deref().ok_or(WorkerError::NoPeers)?)?;
-        directory.announce(&Announcement {
-            index: config.index,
-            data: transport.address(),
-            http,
-            process: std::process::id(),
-        })?;
-        peers = Some(directory);
+        if let Discovery::Machine(_, Some(directory)) = &discovery {
+            directory.announce(&Announcement {
+                index: config.index,
+                data: transport.address(),
+                http,
+                process: std::process::id(),
+            })?;
+        }
     }
     tracing::info!(
         worker = config.index.0,
@@ -270,17 +332,17 @@ pub async fn run(
     );
     let epochs = Epochs::new(
         machine,
-        Arc::clone(&plan),
-        Arc::clone(&node),
-        transport.clone(),
-        volume.clone(),
-    );
-    let mut life = Life::new(
-        me,
         plan,
         Arc::clone(&node),
         transport.clone(),
-        peers,
+        volume.clone(),
+        settings,
+    );
+    let mut life = Life::new(
+        me,
+        Arc::clone(&node),
+        transport.clone(),
+        discovery,
         epochs,
         volume,
         status,
@@ -297,39 +359,29 @@ pub async fn run(
     ended
 }
 
-async fn start_transport(
-    config: &WorkerConfig,
-    plan: &ParsedPlan,
-    me: PeerId,
-    receiver: &Arc<Receiver>,
-) -> Result<Option<Arc<Transport>>, WorkerError> {
-    if plan.plan().members.len() == 1 {
-        return Ok(None);
+/// Waits for a plan that can be used.
+async fn first_plan(discovery: &mut Discovery) -> ParsedPlan {
+    let mut look = tokio::time::interval(life::TICK);
+    loop {
+        if let Some(plan) = discovery.new_plan() {
+            return plan;
+        }
+        look.tick().await;
     }
-    let config = TransportConfig::new(me, plan.topology(), config.listen, config.tls.clone());
-    Ok(Some(Transport::start(config, Arc::clone(receiver) as _).await?))
 }
 
-fn read_plan(config: &WorkerConfig) -> Result<ParsedPlan, WorkerError> {
-    let path = config.plan.clone();
-    let json = match std::fs::read(&path) {
-        Ok(json) => json,
-        Err(source) => return Err(WorkerError::ReadPlan { path, source }),
-    };
-    let plan = ParsedPlan::from_json(&json).map_err(|source| WorkerError::UsePlan { path, source })?;
+/// That a plan of files names this worker: nobody would ever ask it to do anything.
+fn check_member(plan: &ParsedPlan, index: WorkerIndex) -> Result<(), WorkerError> {
     let members = &plan.plan().members;
-    if members.iter().any(|member| member.index == config.index) {
-        return Ok(plan);
+    if members.iter().any(|member| member.index == index) {
+        return Ok(());
     }
     let members = members
         .iter()
         .map(|member| member.index.0.to_string())
         .collect::<Vec<_>>()
         .join(", ");
-    Err(WorkerError::NotAMember {
-        index: config.index,
-        members,
-    })
+    Err(WorkerError::NotAMember { index, members })
 }
 
 async fn serve_http(

@@ -1,0 +1,207 @@
+//! A change of the plan, at the tasks of one worker.
+//!
+//! Owns: tasks that are open beside those that run, the freeze of tasks that move, taking another epoch. Leaves to
+//! others: the order of these steps (`waterspout_core::epoch`), what carries states from worker to worker
+//! ([`crate::worker`]).
+//!
+//! Invariants: what is open does nothing before its epoch is taken; taking an epoch waits for no task, so a frame or an
+//! entry of the epoch before may still come after it: frames are dropped by their epoch, entries by their ledger's
+//! life.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use waterspout_core::placement::WorkerIndex;
+use waterspout_core::plan::ParsedPlan;
+
+use super::slot::{Command, Slot};
+use super::wiring::{self, BuildError, Settings};
+use super::{Node, Place};
+
+/// A task that is open and does not run yet.
+pub(super) struct Opened {
+    slot: Arc<Slot>,
+    /// Was handed no state yet.
+    is_fresh: bool,
+}
+
+impl Node {
+    fn opened(&self) -> MutexGuard<'_, BTreeMap<u32, Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the tasks that a plan places here and that neither run nor are open.
+    ///
+    /// # Errors
+    /// The first component that cannot be made.
+    pub fn open(self: &Arc<Self>, plan: &ParsedPlan, settings: &Settings) -> Result<(), BuildError> {
+        for task in tasks_here(plan, settings.me) {
+            let is_there = self.slot(task).is_some() || self.opened().contains_key(&task);
+            if !is_there {
+                let opened = Opened {
+                    slot: wiring::open(self, plan, settings, task)?,
+                    is_fresh: true,
+                };
+                self.opened().insert(task, opened);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands an open task the state that it starts with: `state` if it moves here, else the position that a process
+    /// before this one kept on the volume.
+    ///
+    /// A task that was handed another state before, by a change that was given up, is made anew.
+    ///
+    /// # Errors
+    /// If the component cannot be made or refuses the state.
+    pub fn install(
+        self: &Arc<Self>,
+        plan: &ParsedPlan,
+        settings: &Settings,
+        task: u32,
+        state: Option<&[u8]>,
+    ) -> Result<(), BuildError> {
+        let before = self.opened().remove(&task);
+        let slot = match before {
+            Some(opened) if opened.is_fresh => opened.slot,
+            before => {
+                if let Some(before) = before {
+                    before.slot.stop();
+                }
+                wiring::open(self, plan, settings, task)?
+            }
+        };
+        let component = || slot.component().to_owned();
+        let kept = match state {
+            Some(_) => None,
+            None => self
+                .positions
+                .read(task)
+                .map_err(|source| BuildError::ReadPosition {
+                    component: component(),
+                    source,
+                })?
+                .map(|position| position.to_string().into_bytes()),
+        };
+        if let Some(state) = state.or(kept.as_deref()).filter(|state| !state.is_empty()) {
+            slot.restore(state).map_err(|source| BuildError::Restore {
+                component: component(),
+                source,
+            })?;
+        }
+        let opened = Opened {
+            slot,
+            is_fresh: false,
+        };
+        self.opened().insert(task, opened);
+        Ok(())
+    }
+
+    /// Drops what was opened.
+    pub fn close_opened(&self) {
+        for opened in std::mem::take(&mut *self.opened()).into_values() {
+            opened.slot.stop();
+        }
+    }
+
+    /// Asks tasks that run here to freeze.
+    pub fn freeze(&self, tasks: &[u32]) {
+        for slot in tasks.iter().filter_map(|&task| self.slot(task)) {
+            slot.freeze();
+        }
+    }
+
+    /// The states of these tasks, once all of them that run here are frozen.
+    pub fn frozen(&self, tasks: &[u32]) -> Option<Vec<(u32, Arc<[u8]>)>> {
+        tasks
+            .iter()
+            .filter_map(|&task| Some((task, self.slot(task)?)))
+            .map(|(task, slot)| Some((task, slot.frozen()?)))
+            .collect()
+    }
+
+    /// Whether no task here has anything to do before something new comes. Roots in flight are something to do.
+    ///
+    /// Looks twice: a task that was idle at the first look may have been handed something by one that was looked at
+    /// later; then one of the two has had a slice in between.
+    pub fn is_quiet(&self) -> bool {
+        let look = || -> Option<Vec<u64>> { self.slots().map(|slot| slot.quiet_since()).collect() };
+        let first = look();
+        first.is_some() && first == look()
+    }
+
+    /// Drops all tasks: the others went on without this worker.
+    pub fn drop_tasks(&self) {
+        for slot in self.slots() {
+            slot.stop();
+        }
+        self.places.store(Arc::default());
+        self.epoch.store(0, Ordering::SeqCst);
+        self.close_opened();
+    }
+
+    /// Takes the epoch of a plan: tasks that it places here and that run go on, open ones begin, all others end.
+    ///
+    /// # Errors
+    /// If a position that is not used any more cannot be removed.
+    pub fn commit(self: &Arc<Self>, plan: &ParsedPlan, settings: &Settings) -> Result<(), BuildError> {
+        let epoch = plan.plan().epoch.0;
+        let before = self.places.load_full();
+        for task in tasks_here(plan, settings.me) {
+            if self.slot(task).is_none() && !self.opened().contains_key(&task) {
+                self.install(plan, settings, task, None)?;
+            }
+        }
+        let mut opened = std::mem::take(&mut *self.opened());
+        let places: Vec<Place> = (0u32..)
+            .zip(plan.placement())
+            .map(|(task, &worker)| {
+                let here = (worker == settings.me)
+                    .then(|| before.get(task as usize).and_then(Place::slot).cloned())
+                    .flatten()
+                    .or_else(|| Some(opened.remove(&task).filter(|_| worker == settings.me)?.slot));
+                here.map_or(Place::At(worker), Place::Here)
+            })
+            .collect();
+        for left in opened.into_values() {
+            left.slot.stop();
+        }
+        for (task, slot) in (0u32..)
+            .zip(before.iter())
+            .filter_map(|(task, place)| Some((task, place.slot()?)))
+        {
+            if !matches!(places.get(task as usize), Some(Place::Here(_))) {
+                slot.stop();
+                self.positions
+                    .forget(task)
+                    .map_err(|source| BuildError::ReadPosition {
+                        component: slot.component().to_owned(),
+                        source,
+                    })?;
+            }
+        }
+        for (task, slot) in (0u32..)
+            .zip(&places)
+            .filter_map(|(task, place)| Some((task, place.slot()?)))
+        {
+            slot.command(Command::Renew {
+                epoch,
+                ledger: wiring::ledger(plan, task, settings.starts),
+                downstream: wiring::gates(self, plan.graph(), &places, task),
+            });
+            slot.thaw();
+        }
+        self.places.store(Arc::new(places));
+        self.epoch.store(epoch, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+fn tasks_here(plan: &ParsedPlan, me: WorkerIndex) -> impl Iterator<Item = u32> + '_ {
+    (0u32..)
+        .zip(plan.placement())
+        .filter(move |&(_, &worker)| worker == me)
+        .map(|(task, _)| task)
+}
