@@ -1,11 +1,13 @@
-//! What the end-to-end tests share: the built program, a real Redis, and waiting for conditions.
+//! What the end-to-end tests share: the built program, the chart, a real Redis, and waiting for conditions.
 //!
 //! Everything that is started here is ended here, by its process id, whatever becomes of the test.
 
+mod helm;
 mod program;
 mod redis_server;
 mod wait;
 
+pub use helm::{chart, helm, render};
 pub use program::{Finished, Run, manifest, repository, waterspout};
 pub use redis_server::RedisServer;
 pub use wait::wait_for;

@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod generate;
+mod image;
 mod run;
 mod setup;
 mod test;
@@ -71,6 +72,11 @@ Examples:
     ///
     /// Seconds, once the operator, which prints them, is built.
     Generate,
+    /// Build the container images, as archives that a node can load
+    ///
+    /// Wants buildah, and root or user namespaces. Writes `operator.tar` and `worker.tar`, and fails if one is larger than it
+    /// may be. Seconds, once the programs are built.
+    Image(image::ImageArgs),
     /// Measure; see `cargo xtask bench --help`
     ///
     /// All arguments go to the benchmark program, which is built first.
@@ -91,6 +97,7 @@ fn main() -> ExitCode {
         Command::Setup { check } => setup::setup(&workspace, check),
         Command::Tidy => tidy::tidy(&workspace),
         Command::Generate => generate::generate(&workspace),
+        Command::Image(args) => image::image(&workspace, &args),
         Command::Bench { args } => bench::bench(&workspace, &args),
     };
     match outcome {

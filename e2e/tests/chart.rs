@@ -1,0 +1,277 @@
+//! What the chart makes, without a cluster.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+use serde_json::{Value, json};
+use waterspout_e2e::{chart, helm, render};
+
+/// The version of the whole workspace.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The only one of a kind that has this name.
+fn the<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let mut found = objects
+        .iter()
+        .filter(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    let object = found.next();
+    let object = object.unwrap_or_else(|| panic!("there is no {kind} '{name}'"));
+    assert!(found.next().is_none(), "there are two of {kind} '{name}'");
+    object
+}
+
+fn pod(objects: &[Value]) -> &Value {
+    &the(objects, "Deployment", "waterspout-operator")["spec"]["template"]
+}
+
+fn args(objects: &[Value]) -> Vec<&str> {
+    let args = &pod(objects)["spec"]["containers"][0]["args"];
+    args.as_array()
+        .unwrap()
+        .iter()
+        .map(|arg| arg.as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn lint_finds_nothing() {
+    let output = helm(["lint", "--strict", chart().to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("[WARNING]") && !text.contains("[ERROR]"), "{text}");
+}
+
+#[test]
+fn the_operators_pod_meets_the_restricted_profile_and_writes_nowhere() {
+    let objects = render(&[]).unwrap();
+    let pod = &pod(&objects)["spec"];
+    assert_eq!(
+        pod["securityContext"],
+        json!({
+            "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"},
+        })
+    );
+    let containers = pod["containers"].as_array().unwrap();
+    assert_eq!(containers.len(), 1);
+    assert_eq!(
+        containers[0]["securityContext"],
+        json!({
+            "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+        })
+    );
+    for key in [
+        "initContainers",
+        "volumes",
+        "hostNetwork",
+        "hostPID",
+        "hostIPC",
+        "hostUsers",
+    ] {
+        assert_eq!(pod[key], Value::Null, "{key}");
+    }
+    for probe in ["readinessProbe", "livenessProbe"] {
+        assert_eq!(containers[0][probe]["httpGet"]["port"], "http", "{probe}");
+    }
+    assert_ne!(containers[0]["resources"]["requests"], Value::Null);
+}
+
+#[test]
+fn one_operator_runs_at_a_time_with_the_images_of_its_own_version() {
+    let objects = render(&[]).unwrap();
+    let deployment = the(&objects, "Deployment", "waterspout-operator");
+    assert_eq!(deployment["spec"]["replicas"], 1);
+    assert_eq!(deployment["spec"]["strategy"], json!({"type": "Recreate"}));
+    assert_eq!(
+        pod(&objects)["spec"]["containers"][0]["image"],
+        format!("waterspout.local/operator:{VERSION}")
+    );
+    assert_eq!(
+        args(&objects),
+        [
+            "run",
+            &format!("--worker-image=waterspout.local/worker:{VERSION}"),
+            "--worker-role=waterspout-worker",
+            "--http=0.0.0.0:8080",
+            "--log-format=json",
+        ]
+    );
+}
+
+#[test]
+fn the_service_and_the_deployment_select_the_operators_pod_and_no_workers() {
+    let objects = render(&[]).unwrap();
+    let labels = &pod(&objects)["metadata"]["labels"];
+    let deployment = &the(&objects, "Deployment", "waterspout-operator")["spec"]["selector"]["matchLabels"];
+    let service = &the(&objects, "Service", "waterspout-operator")["spec"]["selector"];
+    for selector in [deployment, service] {
+        assert_eq!(selector["app.kubernetes.io/component"], "operator");
+        for (name, value) in selector.as_object().unwrap() {
+            assert_eq!(&labels[name], value, "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_resource_type_and_the_workers_role_outlive_an_uninstall_and_nothing_else_does() {
+    let objects = render(&[]).unwrap();
+    let mut kept: Vec<&str> = objects
+        .iter()
+        .filter(|object| object["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep")
+        .map(|object| object["metadata"]["name"].as_str().unwrap())
+        .collect();
+    kept.sort_unstable();
+    assert_eq!(kept, ["topologies.waterspout.dev", "waterspout-worker"]);
+    assert!(
+        objects
+            .iter()
+            .all(|object| object["metadata"]["finalizers"].is_null())
+    );
+}
+
+#[test]
+fn the_operator_may_bind_the_workers_role_and_gain_no_other_rights() {
+    for release in [&[][..], &["--set", "fullnameOverride=streams"]] {
+        let objects = render(release).unwrap();
+        let name = if release.is_empty() {
+            "waterspout"
+        } else {
+            "streams"
+        };
+        let operator = the(&objects, "ClusterRole", &format!("{name}-operator"));
+        let worker = format!("{name}-worker");
+        the(&objects, "ClusterRole", &worker);
+        let rules = operator["rules"].as_array().unwrap();
+        let has = |rule: &Value, key: &str, value: &str| {
+            rule[key]
+                .as_array()
+                .is_some_and(|values| values.iter().any(|one| one == value))
+        };
+        let bind: Vec<&Value> = rules.iter().filter(|rule| has(rule, "verbs", "bind")).collect();
+        assert_eq!(
+            bind,
+            [&json!({
+                "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"], "resourceNames": [worker], "verbs": ["bind"],
+            })]
+        );
+        for rule in rules {
+            for (key, value) in [
+                ("verbs", "escalate"),
+                ("verbs", "impersonate"),
+                ("resources", "secrets"),
+            ] {
+                assert!(!has(rule, key, value), "{rule}");
+            }
+            for key in ["apiGroups", "resources", "verbs"] {
+                assert!(!has(rule, key, "*"), "{rule}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_operators_rights_end_at_the_namespaces_that_it_watches() {
+    let everywhere = render(&[]).unwrap();
+    the(&everywhere, "ClusterRoleBinding", "waterspout-operator");
+    assert!(everywhere.iter().all(|object| object["kind"] != "RoleBinding"));
+
+    let watched = render(&["--set", "watchNamespaces={shop,search}"]).unwrap();
+    assert!(
+        watched
+            .iter()
+            .all(|object| object["kind"] != "ClusterRoleBinding")
+    );
+    let bindings: Vec<(&Value, &Value)> = watched
+        .iter()
+        .filter(|object| object["kind"] == "RoleBinding")
+        .map(|binding| (&binding["metadata"]["namespace"], &binding["subjects"]))
+        .collect();
+    let subjects =
+        json!([{"kind": "ServiceAccount", "name": "waterspout-operator", "namespace": "waterspout-system"}]);
+    assert_eq!(
+        bindings,
+        [(&json!("shop"), &subjects), (&json!("search"), &subjects)]
+    );
+    let args = args(&watched);
+    assert!(
+        args.contains(&"--namespace=shop") && args.contains(&"--namespace=search"),
+        "{args:?}"
+    );
+}
+
+#[test]
+fn who_may_edit_a_namespace_may_edit_its_topologies() {
+    let objects = render(&[]).unwrap();
+    for (name, roles) in [
+        ("waterspout-view", &["view", "edit", "admin"][..]),
+        ("waterspout-edit", &["edit", "admin"]),
+    ] {
+        let labels = &the(&objects, "ClusterRole", name)["metadata"]["labels"];
+        let label = |role: &str| &labels[format!("rbac.authorization.k8s.io/aggregate-to-{role}")];
+        for role in ["view", "edit", "admin"] {
+            let expected = if roles.contains(&role) {
+                json!("true")
+            } else {
+                Value::Null
+            };
+            assert_eq!(label(role), &expected, "{name} to {role}");
+        }
+    }
+}
+
+#[test]
+fn every_setting_of_the_pod_arrives_there_and_the_charts_labels_stay() {
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let values = json!({
+        "image": {"repository": "registry.example.com/a", "tag": "1", "digest": digest, "pullPolicy": "Always"},
+        "worker": {"image": {"repository": "registry.example.com/b", "tag": "2"}},
+        "imagePullSecrets": [{"name": "registry"}],
+        "resources": {"requests": {"cpu": "1"}},
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "own", "operator": "Exists", "effect": "NoSchedule"}],
+        "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        "priorityClassName": "high",
+        "podAnnotations": {"note": "here"},
+        "podLabels": {"team": "streams", "app.kubernetes.io/component": "other"},
+        "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.com"}],
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("values.json");
+    std::fs::write(&file, values.to_string()).unwrap();
+    let objects = render(&["--values", file.to_str().unwrap()]).unwrap();
+    let template = pod(&objects);
+    let labels = &template["metadata"]["labels"];
+    assert_eq!(labels["team"], "streams");
+    assert_eq!(labels["app.kubernetes.io/component"], "operator");
+    assert_eq!(template["metadata"]["annotations"], values["podAnnotations"]);
+    for key in [
+        "imagePullSecrets",
+        "nodeSelector",
+        "tolerations",
+        "affinity",
+        "priorityClassName",
+    ] {
+        assert_eq!(template["spec"][key], values[key], "{key}");
+    }
+    let container = &template["spec"]["containers"][0];
+    assert_eq!(container["image"], format!("registry.example.com/a@{digest}"));
+    assert_eq!(container["imagePullPolicy"], "Always");
+    assert_eq!(container["env"], values["extraEnv"]);
+    assert_eq!(container["resources"]["requests"]["cpu"], "1");
+    assert!(args(&objects).contains(&"--worker-image=registry.example.com/b:2"));
+}
+
+#[test]
+fn a_value_that_is_unknown_or_wrong_is_refused_by_name() {
+    for (value, named) in [
+        ("replicas=2", "replicas"),
+        ("image.tagg=1", "tagg"),
+        ("worker.replicas=2", "replicas"),
+        ("image.pullPolicy=Sometimes", "pullPolicy"),
+        ("image.digest=abc", "digest"),
+        ("service.port=0", "port"),
+        ("watchNamespaces={Shop}", "watchNamespaces"),
+        ("resources.request.cpu=1", "request"),
+    ] {
+        let error = render(&["--set", value]).expect_err(value);
+        assert!(error.contains(named), "{value}: {error}");
+    }
+}
