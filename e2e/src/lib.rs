@@ -2,11 +2,13 @@
 //!
 //! Everything that is started here is ended here, by its process id, whatever becomes of the test.
 
+mod crew;
 mod helm;
 mod program;
 mod redis_server;
 mod wait;
 
+pub use crew::Crew;
 pub use helm::{chart, helm, render};
 pub use program::{Finished, Run, manifest, repository, waterspout};
 pub use redis_server::RedisServer;

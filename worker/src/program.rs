@@ -224,7 +224,8 @@ fn source(args: &WorkerArgs) -> Result<(Source, WorkerIndex, u64), String> {
             plan: plan.clone(),
             peers: args.peers.clone(),
         };
-        return Ok((source, WorkerIndex(index), 0));
+        let uid = args.pod_uid.as_deref().map_or(0, pod_uid);
+        return Ok((source, WorkerIndex(index), uid));
     }
     let missing =
         || "in a pod, say --config-map, --service, --pod-name, --pod-namespace and --pod-uid".to_owned();

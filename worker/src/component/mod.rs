@@ -202,6 +202,15 @@ pub trait Spout: Send + 'static {
         Ok(())
     }
 
+    /// Called when the spout was paused and nothing is in flight any more, and before its task moves: what it has put off
+    /// to tell its source is to be told now.
+    ///
+    /// # Errors
+    /// An error ends the worker's process.
+    fn rest(&mut self) -> Result<(), ComponentError> {
+        Ok(())
+    }
+
     /// Where the next process goes on: everything before it is acked. `None` if the source keeps that itself.
     fn position(&self) -> Option<serde_json::Value> {
         None

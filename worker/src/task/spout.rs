@@ -18,6 +18,8 @@ pub struct SpoutTask<S> {
     ledger: Ledger,
     outcome: Outcome,
     active: bool,
+    /// Was told to rest since it was paused.
+    rested: bool,
     /// The last poll said that nothing more will come.
     ended: bool,
     /// When to poll again after an idle poll, in microseconds.
@@ -76,6 +78,7 @@ impl<S: Spout> SpoutTask<S> {
             ledger: Ledger::new(settings),
             outcome: Outcome::default(),
             active: false,
+            rested: true,
             ended: false,
             poll_at: 0,
             counts: Counts::default(),
@@ -119,6 +122,10 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
         self.ledger.expire(now, &mut self.outcome);
         self.account()?;
         if !self.active {
+            if !self.rested && self.ledger.pending() == 0 {
+                self.rested = true;
+                self.spout.rest()?;
+            }
             return Ok(Ran::Idle(self.ledger.next_expiry()));
         }
         let stop_at = self.output.bytes + OUTPUT_BUDGET;
@@ -165,6 +172,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
 
     fn set_active(&mut self, active: bool) {
         self.active = active;
+        self.rested = false;
     }
 
     fn renew(&mut self, ledger: LedgerSettings) -> Result<(), ComponentError> {
@@ -177,6 +185,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
     }
 
     fn snapshot(&mut self) -> Result<Vec<u8>, ComponentError> {
+        self.spout.rest()?;
         // A position is JSON on the volume, too.
         Ok(self
             .spout

@@ -16,7 +16,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use waterspout_core::credit::CreditReceiver;
-use waterspout_core::epoch::Incarnation;
 use waterspout_core::frame::wire;
 use waterspout_core::link::{LinkReceiver, Verdict};
 use waterspout_core::placement::WorkerIndex;
@@ -39,8 +38,10 @@ type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(super) struct Incoming {
     config: TransportConfig,
     inbound: Arc<dyn Inbound>,
-    links: Mutex<BTreeMap<WorkerIndex, LinkReceiver<Incarnation>>>,
-    connections: Mutex<BTreeMap<WorkerIndex, Arc<Connection>>>,
+    /// By pod: only the lives of one pod have an order among themselves.
+    links: Mutex<BTreeMap<(WorkerIndex, u64), LinkReceiver<u64>>>,
+    /// By number.
+    connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
     next_connection: AtomicU64,
     received: Mutex<Received>,
 }
@@ -85,8 +86,8 @@ impl Incoming {
     }
 
     pub(super) fn consumed(&self, origin: Origin, task: u32, bytes: usize) {
-        let connection = lock(&self.connections).get(&origin.worker).cloned();
-        let Some(connection) = connection.filter(|connection| connection.number == origin.connection) else {
+        let connection = lock(&self.connections).get(&origin.connection).cloned();
+        let Some(connection) = connection else {
             return;
         };
         let due = {
@@ -136,13 +137,13 @@ impl Incoming {
         }
     }
 
-    fn open(&self, from: PeerId) -> Arc<Connection> {
+    fn open(&self) -> Arc<Connection> {
         let connection = Arc::new(Connection {
             number: self.next_connection.fetch_add(1, Ordering::Relaxed),
             credits: Mutex::default(),
             due: Notify::new(),
         });
-        lock(&self.connections).insert(from.index, Arc::clone(&connection));
+        lock(&self.connections).insert(connection.number, Arc::clone(&connection));
         connection
     }
 
@@ -200,8 +201,9 @@ impl Incoming {
     /// Takes a ledger message, if it is the next one. The number of the last one that was taken.
     fn take_numbered(&self, from: PeerId, message: Numbered) -> Result<u64, Status> {
         let mut links = lock(&self.links);
-        let link = links.entry(from.index).or_default();
-        match link.receive(message.number, from.incarnation) {
+        let pod = (from.index, from.incarnation.uid);
+        let link = links.entry(pod).or_default();
+        match link.receive(message.number, from.incarnation.start) {
             Verdict::Accept => {}
             Verdict::Duplicate => return Ok(link.last_received()),
             Verdict::Gap { expected } => {
@@ -229,8 +231,9 @@ impl Incoming {
 
     fn last_received(&self, from: PeerId) -> Result<u64, Status> {
         let mut links = lock(&self.links);
-        let link = links.entry(from.index).or_default();
-        link.resume(from.incarnation)
+        let pod = (from.index, from.incarnation.uid);
+        let link = links.entry(pod).or_default();
+        link.resume(from.incarnation.start)
             .ok_or_else(|| Status::failed_precondition("a later life of the caller was seen"))
     }
 }
@@ -270,7 +273,7 @@ impl Workers for Service {
         };
         let incoming = Arc::clone(&self.incoming);
         let from = incoming.check(&hello)?;
-        let connection = incoming.open(from);
+        let connection = incoming.open();
         let received = lock(&incoming.received).from.get(&from).copied();
         let welcome = data_reply::Kind::Welcome(incoming.welcome(received.unwrap_or(0)));
         let first = tokio_stream::once(Ok(DataReply { kind: Some(welcome) }));
@@ -321,6 +324,7 @@ impl Workers for Service {
                 }
             };
             let end: Option<Status> = tokio::select! { end = read => end, end = grant => end };
+            lock(&incoming.connections).remove(&connection.number);
             if let Some(status) = end {
                 tracing::warn!(from = %from, reason = status.message(), "refused frames");
                 // Nobody may be there to hear it.

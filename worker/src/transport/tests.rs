@@ -419,6 +419,22 @@ async fn frames_of_an_epoch_that_has_ended_are_dropped_and_give_their_credit_bac
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_pod_of_one_index_is_a_worker_of_its_own() {
+    let (receiver, receiving) = start(id(1, 1), None).await;
+    for (uid, starts) in [(7, 3), (5, 1)] {
+        let mut me = id(0, starts);
+        me.incarnation.uid = uid;
+        let (sender, sending) = start(me, None).await;
+        sender.set_peer(WorkerIndex(1), receiver.address());
+        sending.wait("a connection", |seen| !seen.up.is_empty()).await;
+        sender.send_entries(WorkerIndex(1), &[entry(uid)]);
+        receiving
+            .wait("its entry", |seen| seen.entries.last() == Some(&uid))
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0")
         .await

@@ -14,8 +14,8 @@ use waterspout_core::epoch::{
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
 
-use super::WorkerError;
 use super::control::{Control, CopyPart};
+use super::{WorkerError, inbound};
 use crate::runtime::{Command, Node, Settings};
 use crate::transport::{PeerId, Transport};
 use crate::volume::{Volume, VolumeError};
@@ -204,6 +204,11 @@ impl Epochs {
     /// The epoch of the newest plan that is known.
     pub(super) fn newest(&self) -> u64 {
         self.machine().newest_plan().map_or(0, |plan| plan.epoch.0)
+    }
+
+    /// Whether a worker has a part in the epoch that runs here.
+    pub(super) fn runs(&self, worker: PeerId) -> bool {
+        inbound::runs(&self.machine(), worker)
     }
 
     /// The workers to keep connections to.

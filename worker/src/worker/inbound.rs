@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use tokio::sync::mpsc;
-use waterspout_core::epoch::{Epoch, Refusal};
+use waterspout_core::epoch::{Epoch, Machine, Refusal};
 use waterspout_core::frame::Frame;
 use waterspout_core::graph::StreamId;
 use waterspout_core::ledger::LedgerEntry;
@@ -20,6 +20,15 @@ pub(super) enum News {
     Up(PeerId),
     Down(PeerId, String),
     Control(PeerId, Box<Control>),
+}
+
+/// Whether a worker has a part in the epoch that runs here. Nothing can be in flight at one that has none, such as one
+/// that has left.
+pub(super) fn runs(machine: &Machine, worker: PeerId) -> bool {
+    machine
+        .running()
+        .and_then(|plan| plan.member(worker.index))
+        .is_some_and(|member| member.uid == worker.incarnation.uid)
 }
 
 /// The receiving end of the transport.
@@ -82,7 +91,10 @@ impl Inbound for Receiver {
 
     fn lost(&self, about: PeerId) {
         tracing::debug!(%about, "a peer lost a worker");
-        if let Some(node) = self.node.get() {
+        let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        let matters = runs(&machine, about);
+        drop(machine);
+        if let Some(node) = self.node.get().filter(|_| matters) {
             node.lose();
         }
     }

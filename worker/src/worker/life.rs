@@ -210,7 +210,12 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     }
 
     fn disconnected(&mut self, peer: PeerId, reason: &str) -> Result<(), WorkerError> {
-        tracing::warn!(%peer, reason, "connection lost: spouts fail what is in flight");
+        let matters = self.epochs.runs(peer);
+        if matters {
+            tracing::warn!(%peer, reason, "connection lost: spouts fail what is in flight");
+        } else {
+            tracing::info!(%peer, reason, "disconnected");
+        }
         self.up.remove(&peer.index);
         self.leaving_peers.remove(&peer.index);
         self.epochs.forget_parts(peer);
@@ -218,9 +223,11 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             self.states[task as usize] = TaskState::Running;
         }
         self.avoid_absent();
-        self.node.lose();
-        if let Some(transport) = &self.transport {
-            transport.send_lost(peer);
+        if matters {
+            self.node.lose();
+            if let Some(transport) = &self.transport {
+                transport.send_lost(peer);
+            }
         }
         self.epochs.happen(Event::PeerLost {
             peer: peer.index,

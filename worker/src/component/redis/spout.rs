@@ -295,4 +295,8 @@ impl Spout for RedisSpout {
             Ok(())
         }
     }
+
+    fn rest(&mut self) -> Result<(), ComponentError> {
+        self.acknowledge()
+    }
 }
