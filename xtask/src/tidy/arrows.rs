@@ -21,11 +21,17 @@ const ARROWS: [(&str, &[&str]); 8] = [
         &["waterspout-api", "waterspout-worker", "waterspout-core"],
     ),
     ("waterspout-bench", &["waterspout-worker", "waterspout-core"]),
-    ("waterspout-e2e", &[]),
+    ("waterspout-e2e", &["waterspout-api", "waterspout-core"]),
     ("xtask", &[]),
 ];
 
-const KUBERNETES: &[&str] = &["waterspout-api", "waterspout-operator", "waterspout-cli"];
+/// The worker's Kubernetes stays in its discovery, which `sources.rs` checks.
+const KUBERNETES: &[&str] = &[
+    "waterspout-api",
+    "waterspout-operator",
+    "waterspout-cli",
+    "waterspout-worker",
+];
 const GRPC: &[&str] = &["waterspout-worker"];
 
 /// Libraries that only some crates may use.
@@ -122,11 +128,13 @@ mod tests {
             ("waterspout-worker", "waterspout-api", None, true),
             ("waterspout-operator", "waterspout-worker", None, true),
             ("waterspout-worker", "waterspout-operator", Some("build"), true),
-            ("waterspout-e2e", "waterspout-core", None, true),
+            ("waterspout-e2e", "waterspout-core", None, false),
+            ("waterspout-e2e", "waterspout-worker", None, true),
             ("xtask", "waterspout-core", None, true),
             ("waterspout-core", "tokio", None, true),
             ("waterspout-core", "rand", None, true),
-            ("waterspout-worker", "kube", None, true),
+            ("waterspout-worker", "kube", None, false),
+            ("waterspout-bench", "kube", None, true),
             ("waterspout-cli", "tonic", None, true),
             ("waterspout-new", "serde", None, true),
         ];

@@ -38,7 +38,7 @@ enum Scope {
     Both,
 }
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     Rule {
         breaks: |name| {
             ["std::env", "std::fs", "std::net", "std::thread"]
@@ -73,6 +73,13 @@ const RULES: [Rule; 7] = [
         applies: |path| !path.starts_with("worker/src/transport"),
         scope: Scope::Both,
         advice: "types of gRPC and protobuf stay in worker/src/transport; give it a type of the worker's own",
+        pass: None,
+    },
+    Rule {
+        breaks: |name| name.starts_with("kube") || name.starts_with("k8s_openapi"),
+        applies: |path| path.starts_with("worker/") && !path.starts_with("worker/src/discovery"),
+        scope: Scope::Both,
+        advice: "types of Kubernetes stay in worker/src/discovery; give it a type of the worker's own",
         pass: None,
     },
     Rule {
@@ -235,7 +242,7 @@ mod tests {
 
     #[test]
     fn names_that_do_not_belong_are_found_at_their_line() {
-        let cases: [(&str, &str, &[usize]); 25] = [
+        let cases: [(&str, &str, &[usize]); 27] = [
             ("core/src/a.rs", "use std::{fmt, fs};", &[2]),
             ("core/src/a.rs", "use std::time::Duration;", &[]),
             ("core/src/a.rs", "use std::time;\nfn a(b: time::Instant) {}", &[3]),
@@ -249,6 +256,8 @@ mod tests {
             ("worker/src/a.rs", "use crate::transport::proto;", &[2]),
             ("worker/src/a.rs", "use tonic_like::A; use b::prototype;", &[]),
             ("worker/src/transport/a.rs", "use tonic::Status;", &[]),
+            ("worker/src/a.rs", "use kube::Client;", &[2]),
+            ("worker/src/discovery/a.rs", "use kube::Client;", &[]),
             (
                 "worker/src/a.rs",
                 "use std::env;\nfn a() { std::env::var(b); }",
