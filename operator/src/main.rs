@@ -1,11 +1,26 @@
 //! The control plane of Waterspout.
 //!
-//! Owns: the command line. Leaves to others: the resource's definition (`waterspout_api::schema`).
+//! Owns: the command line. Leaves to others: the resource's definition (`waterspout_api::schema`), reconciling
+//! ([`controller`]).
+
+mod apply;
+mod controller;
+mod endpoints;
+mod logging;
+mod metrics;
+mod observe;
+mod owned;
+mod plan;
+mod workers;
 
 use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+
+use logging::LogFormat;
 
 /// The control plane of Waterspout.
 #[derive(Debug, Parser)]
@@ -17,18 +32,87 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Turn Topology resources into workers, and keep them so, until told to end
+    Run(RunArgs),
     /// Print the CustomResourceDefinition of Topology as YAML
     Crd,
     /// Print the reference of the Topology resource as Markdown
     Reference,
+    /// Print the rules of the operator's ClusterRole as YAML
+    Rbac,
 }
 
-fn main() -> anyhow::Result<()> {
-    let text = match Args::parse().command {
+/// The flags of `run`.
+#[derive(Debug, Clone, clap::Args)]
+struct RunArgs {
+    /// The image of the workers of new revisions
+    #[arg(long, value_name = "IMAGE")]
+    worker_image: String,
+    /// The ClusterRole that lets workers read their plan and find each other
+    #[arg(long, value_name = "NAME", default_value = "waterspout-worker")]
+    worker_role: String,
+    /// A namespace whose topologies are run; may be repeated. All of them if absent
+    #[arg(long = "namespace", value_name = "NAME")]
+    namespaces: Vec<String>,
+    /// Where /healthz, /readyz and /metrics are served; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+    /// What to log: a level, or a filter such as `info,waterspout_operator=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+    /// How to log
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+fn main() -> ExitCode {
+    match command(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(command: Command) -> anyhow::Result<()> {
+    let text = match command {
+        Command::Run(args) => return run(&args),
         Command::Crd => waterspout_api::schema::crd_yaml()?,
         Command::Reference => waterspout_api::schema::reference()?,
+        Command::Rbac => owned::rules_yaml()?,
     };
     std::io::stdout()
         .write_all(text.as_bytes())
         .context("write to standard output")
+}
+
+fn run(args: &RunArgs) -> anyhow::Result<()> {
+    logging::start(args.log_format, &args.log)
+        .with_context(|| format!("'--log {}' is no filter", args.log))?;
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another TLS provider was installed"))?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the operator's threads")?
+        .block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+            let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+            let shutdown = async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            };
+            controller::run(args, shutdown).await
+        })
+}
+
+#[allow(clippy::print_stderr, reason = "logging may not have started")]
+fn complain(problem: &str) {
+    eprintln!("error: {problem}");
 }

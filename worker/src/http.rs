@@ -1,4 +1,4 @@
-//! The endpoints of a worker: `/healthz`, `/readyz`, `/metrics` and `/status`.
+//! The endpoints of a worker: `/healthz`, `/readyz`, `/metrics`, `/status` and `/plan`.
 //!
 //! Owns: the routes and their answers. Leaves to others: what is true ([`crate::agent`] publishes it).
 
@@ -20,6 +20,7 @@ pub fn routes(source: Arc<StatusSource>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(serve_metrics))
         .route("/status", get(serve_status))
+        .route("/plan", get(serve_plan))
         .with_state(source)
 }
 
@@ -62,4 +63,16 @@ async fn serve_metrics(State(source): State<Arc<StatusSource>>) -> impl IntoResp
 
 async fn serve_status(State(source): State<Arc<StatusSource>>) -> impl IntoResponse {
     axum::Json(source.status())
+}
+
+/// The newest plan: where a plan was lost, its workers still have it.
+async fn serve_plan(State(source): State<Arc<StatusSource>>) -> impl IntoResponse {
+    match source.plan() {
+        Some(plan) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], plan),
+        None => (
+            StatusCode::NOT_FOUND,
+            [(header::CONTENT_TYPE, "text/plain; charset=utf-8")],
+            "no plan was read yet\n".to_owned(),
+        ),
+    }
 }

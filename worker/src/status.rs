@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use waterspout_core::finish::TaskState;
+use waterspout_core::plan::ParsedPlan;
 
 use crate::runtime::{Failure, Node};
 use crate::transport::{PeerId, PeerStatus, Transport};
@@ -91,6 +92,7 @@ pub struct StatusSource {
     node: OnceLock<Arc<Node>>,
     transport: OnceLock<Arc<Transport>>,
     progress: Mutex<Progress>,
+    plan: Mutex<Option<Arc<ParsedPlan>>>,
 }
 
 impl StatusSource {
@@ -102,12 +104,20 @@ impl StatusSource {
             node: OnceLock::new(),
             transport: OnceLock::new(),
             progress: Mutex::default(),
+            plan: Mutex::default(),
         }
     }
 
-    /// A plan of this topology was read. The first call counts.
-    pub fn set_topology(&self, topology: &str) {
-        let _ = self.topology.set(topology.to_owned());
+    /// This plan is the newest one that is known.
+    pub fn set_plan(&self, plan: &Arc<ParsedPlan>) {
+        let _ = self.topology.set(plan.topology().to_owned());
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(plan));
+    }
+
+    /// The newest plan that is known, as it is written.
+    pub fn plan(&self) -> Option<String> {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        plan.map(|plan| plan.plan().to_json())
     }
 
     /// From now on the status has the tasks of `node` and the peers of `transport`. The first call counts.

@@ -19,7 +19,7 @@ struct Generated {
 }
 
 /// All generated files: the one list.
-const FILES: [Generated; 3] = [
+const FILES: [Generated; 4] = [
     Generated {
         path: "crds/topologies.yaml",
         printed_by: "crd",
@@ -35,16 +35,21 @@ const FILES: [Generated; 3] = [
         printed_by: "reference",
         change: str::to_owned,
     },
+    Generated {
+        path: "charts/waterspout/files/operator-rules.yaml",
+        printed_by: "rbac",
+        change: str::to_owned,
+    },
 ];
 
-const OPERATOR: [&str; 7] = [
-    "run",
+/// The whole workspace is named, so that libraries have the features that all of it needs, and are built once only.
+const OPERATOR: [&str; 6] = [
+    "build",
     "--release",
     "--locked",
-    "-q",
-    "-p",
+    "--workspace",
+    "--bin",
     "waterspout-operator",
-    "--",
 ];
 
 /// The definition as a template of the chart: taken literally, and kept when the chart is uninstalled, since the users'
@@ -90,11 +95,15 @@ fn is_fresh(path: &Path, content: &str) -> bool {
 
 /// What each file should hold.
 fn contents(workspace: &Workspace) -> anyhow::Result<Vec<(&'static str, String)>> {
+    workspace.cargo(&OPERATOR).calm().pass_through()?;
+    let target = workspace.target.clone().unwrap_or_else(|| workspace.root.join("target"));
+    let operator = target.join("release/waterspout-operator");
+    let operator = operator.to_str().context("the target folder's path is not UTF-8")?;
     let mut printed = BTreeMap::new();
     for file in &FILES {
         if !printed.contains_key(file.printed_by) {
-            let command = [&OPERATOR, &[file.printed_by][..]].concat();
-            printed.insert(file.printed_by, workspace.cargo(&command).output()?);
+            let text = workspace.program(operator, &[file.printed_by]).output()?;
+            printed.insert(file.printed_by, text);
         }
     }
     Ok(FILES

@@ -43,6 +43,21 @@ impl TopologySpec {
     }
 }
 
+impl TopologySpec {
+    /// Whether all spouts come to an end, so that the topology completes.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.spouts.iter().all(|spout| {
+            spout.file.as_ref().is_some_and(|file| !file.follow)
+                || spout
+                    .generator
+                    .as_ref()
+                    .is_some_and(|generator| generator.count.is_some())
+                || spout.redis.as_ref().is_some_and(|redis| redis.bounded)
+        })
+    }
+}
+
 fn spout(spout: &SpoutSpec) -> Result<ComponentSpec, ToGraphError> {
     let name = &spout.name;
     let (kind, config) = if let Some(config) = &spout.file {

@@ -103,11 +103,19 @@ pub struct WorkersSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 64))]
     pub replicas: u32,
+    /// The image of the workers: the stock worker of the operator's version by default. A revision keeps the image that
+    /// it began with. Local runs do not look at it. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
 }
 
 impl Default for WorkersSpec {
     fn default() -> Self {
-        Self { replicas: one() }
+        Self {
+            replicas: one(),
+            image: None,
+        }
     }
 }
 

@@ -115,6 +115,11 @@ impl Epochs {
         &self.plan
     }
 
+    /// The newest plan that was read.
+    pub(super) fn newest_plan(&self) -> &Arc<ParsedPlan> {
+        &self.newest
+    }
+
     /// Begins with what was saved, and reads the plan.
     pub(super) fn begin(&mut self) -> Result<(), WorkerError> {
         let actions = self.machine().begin(self.now());

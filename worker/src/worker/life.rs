@@ -275,6 +275,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         self.find_peers();
         if let Some(plan) = self.discovery.new_plan() {
             self.epochs.read(plan)?;
+            self.status.set_plan(self.epochs.newest_plan());
         }
         self.epochs.tick()?;
         self.set_progress();

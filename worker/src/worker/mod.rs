@@ -281,7 +281,7 @@ pub async fn run(
             topology = plan.topology(),
             "the topology is complete: nothing is left to do"
         );
-        status.set_topology(plan.topology());
+        status.set_plan(&plan);
         status.set_progress(Progress {
             complete: true,
             ..Progress::default()
@@ -310,7 +310,7 @@ pub async fn run(
         shared_stdout: matches!(discovery, Discovery::Machine(_, Some(_))),
         json_stdout: config.json_stdout,
     };
-    status.set_topology(plan.topology());
+    status.set_plan(&plan);
     status.attach(&node, transport.clone());
     receiver.attach(&node);
     if let Some(transport) = &transport {

@@ -1,0 +1,111 @@
+//! Every command of the pages on clusters is run, in their order, on a cluster without Waterspout. Then the chart: an upgrade
+//! while a topology runs, and an end without the operator.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+use std::path::Path;
+
+use waterspout_e2e::cluster::{Cluster, PATIENCE, SYSTEM};
+use waterspout_e2e::{repository, wait_for};
+
+const TOPOLOGY: &str = "
+apiVersion: waterspout.dev/v1alpha1
+kind: Topology
+metadata: {name: idle}
+spec:
+  spouts:
+  - name: numbers
+    generator: {rate: 10}
+    streams: [{fields: [number]}]
+  bolts:
+  - name: out
+    inputs: [{from: numbers}]
+    stdout: {}
+";
+
+/// The blocks of commands of a page.
+fn blocks(page: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(repository().join(page)).unwrap();
+    let blocks = text.split("```sh\n").skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+fn remove_all(cluster: &Cluster) {
+    cluster.try_helm(["uninstall", "waterspout", "-n", SYSTEM, "--wait"]);
+    let crd = "topologies.waterspout.dev";
+    cluster.kubectl(["delete", "crd", crd, "--ignore-not-found", "--timeout=120s"]);
+    cluster.kubectl(["delete", "clusterrole", "waterspout-worker", "--ignore-not-found"]);
+    cluster.kubectl([
+        "delete",
+        "namespace",
+        SYSTEM,
+        "--ignore-not-found",
+        "--timeout=120s",
+    ]);
+}
+
+#[test]
+fn the_commands_of_the_pages_on_clusters_work_in_their_order() {
+    let cluster = Cluster::lock_bare();
+    remove_all(&cluster);
+    let pages = ["docs/install.md", "docs/operations.md"];
+    let commands: Vec<String> = pages.iter().flat_map(|page| blocks(page)).collect();
+    assert!(commands.len() >= 12, "{commands:#?}");
+    for block in commands {
+        let output = cluster
+            .command(Path::new("bash"))
+            .args(["-euo", "pipefail", "-c", &block])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{block}{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let crds = cluster.kubectl(["get", "crds", "-o", "name"]);
+    assert!(!crds.contains("waterspout"), "{crds}");
+}
+
+#[test]
+fn an_upgrade_restarts_no_topology_and_a_namespace_goes_without_the_operator() {
+    let cluster = Cluster::lock();
+    let namespace = cluster.namespace("upgrade");
+    namespace.apply(TOPOLOGY);
+    namespace.wait_ready("idle", 1);
+    let pod = namespace.pods("idle").remove(0)["metadata"]["uid"].clone();
+    // Another image for new revisions is what an upgrade brings.
+    cluster.install(&[
+        "--set",
+        "worker.image.tag=next",
+        "--set",
+        "podAnnotations.upgrade=one",
+    ]);
+    namespace.kubectl(&["label", "topology", "idle", "look=again"]);
+    namespace.kubectl(&["scale", "topology", "idle", "--replicas=2"]);
+    namespace.wait_ready("idle", 2);
+    let pods = namespace.pods("idle");
+    assert!(
+        pods.iter().any(|found| found["metadata"]["uid"] == pod),
+        "{pods:#?}"
+    );
+
+    cluster.helm(["uninstall", "waterspout", "-n", SYSTEM, "--wait"]);
+    // What belongs to the users stays, and runs.
+    assert_eq!(namespace.pods("idle").len(), 2);
+    namespace.kubectl(&["get", "topology", "idle"]);
+    let name = namespace.name().to_owned();
+    cluster.kubectl(["delete", "namespace", &name, "--timeout=120s"]);
+    cluster.install(&[]);
+    wait_for("the operator to be there", PATIENCE, || {
+        let path = format!("/api/v1/namespaces/{SYSTEM}/services/waterspout-operator:8080/proxy/readyz");
+        cluster
+            .try_kubectl(["get", "--raw", &path])
+            .status
+            .success()
+            .then_some(())
+    });
+}

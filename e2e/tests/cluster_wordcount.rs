@@ -1,0 +1,236 @@
+//! The word count on a cluster: the right counts, complete for good, and objects that are as they should be.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use waterspout_e2e::cluster::{Cluster, Namespace, PATIENCE, SYSTEM, is};
+use waterspout_e2e::{repository, wait_for};
+
+const MANIFEST: &str = "examples/wordcount/topology.yaml";
+const OPERATOR: &str = "system:serviceaccount:waterspout-system:waterspout-operator";
+
+/// Never ends, and does little.
+const IDLE: &str = "
+apiVersion: waterspout.dev/v1alpha1
+kind: Topology
+metadata: {name: idle}
+spec:
+  workers: {replicas: 2}
+  spouts:
+  - name: numbers
+    generator: {rate: 10}
+    streams: [{fields: [number]}]
+  bolts:
+  - name: out
+    replicas: 2
+    inputs: [{from: numbers}]
+    stdout: {}
+";
+
+/// Counts as this test makes them from the same files.
+fn expected() -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for file in std::fs::read_dir(repository().join("examples/wordcount/text")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for word in text.split_whitespace() {
+            *counts.entry(word.to_owned()).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+/// The tuples among the lines of logs.
+fn counted(logs: &str) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    let tuples = logs.lines().filter_map(|line| line.split_once('\t'));
+    for (word, count) in tuples {
+        let before = counts.insert(word.replace("\\\\", "\\"), count.parse().unwrap());
+        assert_eq!(before, None, "'{word}' was printed twice");
+    }
+    counts
+}
+
+fn uids(namespace: &Namespace, topology: &str) -> Vec<Value> {
+    let pods = namespace.pods(topology);
+    pods.iter().map(|pod| pod["metadata"]["uid"].clone()).collect()
+}
+
+#[test]
+fn counts_are_right_and_a_topology_that_is_complete_stays_so() {
+    let cluster = Cluster::lock();
+    let words = cluster.namespace("words");
+    let other = cluster.namespace("words-too");
+    for namespace in [&words, &other] {
+        namespace.kubectl(&["apply", "-f", MANIFEST]);
+    }
+    for namespace in [&words, &other] {
+        namespace.kubectl(&[
+            "wait",
+            "--for=condition=Complete",
+            "topology/wordcount",
+            "--timeout=120s",
+        ]);
+        assert_eq!(counted(&namespace.logs("wordcount")), expected());
+    }
+    let columns = words.kubectl(&["get", "topo"]);
+    let heads: Vec<&str> = columns.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(heads, ["NAME", "STATE", "READY", "WORKERS", "AGE"]);
+    let row: Vec<&str> = columns.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..2], ["wordcount", "Complete"]);
+    let events = words.kubectl(&["events", "--for", "topology/wordcount"]);
+    assert!(events.contains("AllProcessed"), "{events}");
+
+    let before = uids(&words, "wordcount");
+    words.kubectl(&["delete", "pods", "-l", "waterspout.dev/topology=wordcount"]);
+    words.wait("wordcount", "new pods that are ready", |topology| {
+        let pods = words.pods("wordcount");
+        let is_new = |pod: &Value| !before.contains(&pod["metadata"]["uid"]);
+        let is_ready = topology["status"]["readyReplicas"] == topology["spec"]["workers"]["replicas"];
+        (is_ready && pods.len() == before.len() && pods.iter().all(is_new)).then_some(())
+    });
+    let topology = words.get(&["topology", "wordcount"]).unwrap();
+    assert!(is(&topology, "Complete", "True"), "{topology:#}");
+    assert_eq!(topology["status"]["state"], "Complete");
+    assert_eq!(counted(&words.logs("wordcount")), BTreeMap::new());
+}
+
+/// How often the operator has looked after a topology.
+fn looks(cluster: &Cluster) -> u64 {
+    let path = format!("/api/v1/namespaces/{SYSTEM}/services/waterspout-operator:8080/proxy/metrics");
+    let metrics = cluster.kubectl(["get", "--raw", &path]);
+    let counts = metrics
+        .lines()
+        .filter(|line| line.starts_with("waterspout_operator_reconciles_total"));
+    counts
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+#[test]
+fn a_topology_that_is_as_it_should_be_is_not_written() {
+    let cluster = Cluster::lock();
+    let namespace = cluster.namespace("unchanged");
+    namespace.apply(IDLE);
+    namespace.wait_ready("idle", 2);
+    wait_for("the operator to have nothing to write", PATIENCE, || {
+        let audit = cluster.audit();
+        let before = looks(&cluster);
+        for number in 0..5 {
+            let label = format!("look={number}");
+            namespace.kubectl(&["label", "topology", "idle", "--overwrite", &label]);
+            // Each label makes the operator look again.
+            wait_for("a look at the topology", PATIENCE, || {
+                (looks(&cluster) > before + number).then_some(())
+            });
+        }
+        let writes = audit.writes_of(OPERATOR);
+        writes.is_empty().then_some(())
+    });
+}
+
+#[test]
+fn what_is_changed_or_removed_by_hand_comes_back_and_no_pod_is_restarted() {
+    let cluster = Cluster::lock();
+    let namespace = cluster.namespace("by-hand");
+    namespace.apply(IDLE);
+    namespace.wait_ready("idle", 2);
+    let pods = uids(&namespace, "idle");
+    let owned = [
+        "statefulsets",
+        "services",
+        "configmaps",
+        "serviceaccounts",
+        "rolebindings",
+    ];
+    let label = "waterspout.dev/topology=idle";
+    let specs = || -> Vec<Value> {
+        let list = namespace.get(&[&owned.join(","), "-l", label]).unwrap();
+        let items = list["items"].as_array().unwrap().iter();
+        items
+            .map(|object| {
+                json!([
+                    object["kind"],
+                    object["metadata"]["name"],
+                    object["metadata"]["labels"],
+                    object["spec"],
+                    object["data"],
+                    object["roleRef"],
+                    object["subjects"],
+                ])
+            })
+            .map(|mut object| {
+                // Given anew to each Service.
+                if let Some(spec) = object[3].as_object_mut() {
+                    spec.remove("clusterIPs");
+                }
+                object
+            })
+            .collect()
+    };
+    let before = specs();
+    assert_eq!(before.len(), 5, "{before:#?}");
+    for kind in ["services", "configmaps", "serviceaccounts", "rolebindings"] {
+        namespace.kubectl(&["delete", kind, "-l", label]);
+        wait_for(&format!("{kind} to come back"), PATIENCE, || {
+            (specs() == before).then_some(())
+        });
+    }
+    let set = namespace.kubectl(&["get", "statefulsets", "-l", label, "-o", "name"]);
+    let set = set.trim();
+    for change in [
+        json!({"spec": {"replicas": 5}}),
+        json!({"metadata": {"labels": {"waterspout.dev/revision": "other"}}}),
+        json!({"spec": {"template": {"spec": {"enableServiceLinks": true}}}}),
+    ] {
+        namespace.kubectl(&["patch", set, "--type=merge", "-p", &change.to_string()]);
+        wait_for(&format!("{change} to be undone"), PATIENCE, || {
+            (specs() == before).then_some(())
+        });
+    }
+    let map = namespace.kubectl(&["get", "configmaps", "-l", label, "-o", "name"]);
+    let broken = json!({"data": {"plan.json": "{}"}}).to_string();
+    namespace.kubectl(&["patch", map.trim(), "--type=merge", "-p", &broken]);
+    wait_for("the plan to come back", PATIENCE, || {
+        (specs() == before).then_some(())
+    });
+    namespace.wait_ready("idle", 2);
+    assert_eq!(uids(&namespace, "idle"), pods);
+}
+
+#[test]
+fn another_graph_takes_the_place_of_the_one_that_runs() {
+    let cluster = Cluster::lock();
+    let namespace = cluster.namespace("replace");
+    namespace.apply(IDLE);
+    namespace.wait_ready("idle", 2);
+    let before = uids(&namespace, "idle");
+    namespace.apply(&IDLE.replace("rate: 10", "rate: 20"));
+    namespace.wait_ready("idle", 2);
+    let after = uids(&namespace, "idle");
+    assert!(
+        after.iter().all(|uid| !before.contains(uid)),
+        "{before:?} {after:?}"
+    );
+    let sets = namespace.get(&[
+        "statefulsets,services,configmaps",
+        "-l",
+        "waterspout.dev/topology=idle",
+    ]);
+    assert_eq!(sets.unwrap()["items"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn a_topology_goes_with_all_that_belongs_to_it() {
+    let cluster = Cluster::lock();
+    let namespace = cluster.namespace("delete");
+    namespace.apply(IDLE);
+    namespace.wait_ready("idle", 2);
+    namespace.kubectl(&["delete", "topology", "idle", "--timeout=60s"]);
+    let kinds = "pods,statefulsets,services,configmaps,serviceaccounts,rolebindings";
+    wait_for("all objects to be gone", PATIENCE, || {
+        let left = namespace.get(&[kinds, "-l", "waterspout.dev/topology=idle"])?;
+        left["items"].as_array()?.is_empty().then_some(())
+    });
+}

@@ -1,0 +1,265 @@
+//! Writing: the only file that changes anything in the cluster.
+//!
+//! Owns: server-side apply under one field manager, removing, the status, Events. Leaves to others: what to write
+//! ([`crate::plan`]).
+//!
+//! Invariants: an object that is not of this topology is never taken over; a plan is written only in the place of the one
+//! that it follows; an object is removed only if it is still the one that was looked at.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::json;
+use thiserror::Error;
+use waterspout_api::resource::{API_VERSION, KIND, Topology, TopologyStatus};
+
+use crate::metrics::Metrics;
+use crate::owned::{Kind, MANAGER};
+use crate::plan::{Decision, Desired, Notice, There};
+
+/// Why something was not written.
+#[derive(Debug, Error)]
+pub(crate) enum ApplyError {
+    /// The API server did not take an object.
+    #[error("write {kind} '{name}'")]
+    ApplyObject {
+        kind: &'static str,
+        name: String,
+        source: Box<kube::Error>,
+    },
+    /// The name is taken.
+    #[error(
+        "{kind} '{name}' is there and not of this topology; rename or remove it, or give the topology another name"
+    )]
+    NameTaken { kind: &'static str, name: String },
+    /// The API server did not remove an object.
+    #[error("remove {kind} '{name}'")]
+    RemoveObject {
+        kind: &'static str,
+        name: String,
+        source: Box<kube::Error>,
+    },
+    /// The API server did not take the status.
+    #[error("write the status of topology '{name}'")]
+    WriteStatus { name: String, source: Box<kube::Error> },
+}
+
+impl ApplyError {
+    /// Whether somebody else wrote in between, so that another look is all that is needed.
+    pub(crate) fn is_conflict(&self) -> bool {
+        let source = match self {
+            Self::ApplyObject { source, .. }
+            | Self::RemoveObject { source, .. }
+            | Self::WriteStatus { source, .. } => source,
+            Self::NameTaken { .. } => return false,
+        };
+        matches!(&**source, kube::Error::Api(status) if status.code == 409)
+    }
+
+    /// A reason and a sentence for the topology's Events, where the cluster refuses something.
+    pub(crate) fn notice(&self) -> Option<Notice> {
+        let (reason, note) = match self {
+            Self::NameTaken { .. } => ("NameTaken", self.to_string()),
+            Self::ApplyObject { source, .. } | Self::RemoveObject { source, .. } => match &**source {
+                kube::Error::Api(status) if status.code == 403 || status.code == 422 => {
+                    let what = format!(
+                        "{self}: {}; mend what the message names, and it goes on",
+                        status.message
+                    );
+                    ("Refused", what)
+                }
+                _ => return None,
+            },
+            Self::WriteStatus { .. } => return None,
+        };
+        Some(Notice {
+            is_warning: true,
+            reason: reason.to_owned(),
+            note,
+        })
+    }
+}
+
+/// What writes.
+pub(crate) struct Writer {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl Writer {
+    pub(crate) fn new(client: Client) -> Self {
+        let reporter = Reporter {
+            controller: MANAGER.to_owned(),
+            instance: None,
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+        }
+    }
+
+    /// Does what was decided.
+    pub(crate) async fn apply(
+        &self,
+        topology: &Topology,
+        decision: &Decision,
+        metrics: &Metrics,
+    ) -> Result<(), ApplyError> {
+        let namespace = topology.namespace().unwrap_or_default();
+        let owner = topology.uid().unwrap_or_default();
+        for desired in &decision.apply {
+            self.apply_object(&namespace, &owner, desired).await?;
+            metrics.wrote(desired.kind.kind);
+        }
+        if let Some(desired) = &decision.create {
+            self.create_object(&namespace, desired).await?;
+            metrics.wrote(desired.kind.kind);
+        }
+        if decision.is_new_plan {
+            metrics.planned();
+        }
+        for there in &decision.remove {
+            self.remove_object(&namespace, there).await?;
+            metrics.wrote(there.kind.kind);
+        }
+        Ok(())
+    }
+
+    fn api(&self, namespace: &str, kind: &Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
+    }
+
+    async fn apply_object(&self, namespace: &str, owner: &str, desired: &Desired) -> Result<(), ApplyError> {
+        let (kind, name) = (desired.kind.kind, &desired.name);
+        let failed = |source: kube::Error| ApplyError::ApplyObject {
+            kind,
+            name: name.clone(),
+            source: Box::new(source),
+        };
+        let api = self.api(namespace, desired.kind);
+        let same_name = ListParams::default().fields(&format!("metadata.name={name}"));
+        let found = api.list(&same_name).await.map_err(failed)?;
+        let is_foreign = |object: &DynamicObject| {
+            let owners = object.owner_references();
+            !owners.iter().any(|reference| reference.uid == owner)
+        };
+        if found.items.iter().any(is_foreign) {
+            return Err(ApplyError::NameTaken {
+                kind,
+                name: name.clone(),
+            });
+        }
+        let how = PatchParams::apply(MANAGER).force();
+        api.patch(name, &how, &Patch::Apply(&desired.body))
+            .await
+            .map_err(failed)?;
+        tracing::info!(namespace, kind, name, "wrote");
+        Ok(())
+    }
+
+    async fn create_object(&self, namespace: &str, desired: &Desired) -> Result<(), ApplyError> {
+        let (kind, name) = (desired.kind.kind, &desired.name);
+        let failed = |source: kube::Error| ApplyError::ApplyObject {
+            kind,
+            name: name.clone(),
+            source: Box::new(source),
+        };
+        let object: DynamicObject = serde_json::from_value(desired.body.clone())
+            .map_err(kube::Error::SerdeError)
+            .map_err(failed)?;
+        let how = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let api = self.api(namespace, desired.kind);
+        api.create(&how, &object).await.map_err(failed)?;
+        tracing::info!(namespace, kind, name, "made");
+        Ok(())
+    }
+
+    async fn remove_object(&self, namespace: &str, there: &There) -> Result<(), ApplyError> {
+        let how = DeleteParams::background().preconditions(Preconditions {
+            uid: Some(there.uid.clone()),
+            resource_version: None,
+        });
+        match self.api(namespace, there.kind).delete(&there.name, &how).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(source) => Err(ApplyError::RemoveObject {
+                kind: there.kind.kind,
+                name: there.name.clone(),
+                source: Box::new(source),
+            }),
+            Ok(_) => {
+                tracing::info!(namespace, kind = there.kind.kind, name = there.name, "removed");
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the status, if it is another.
+    pub(crate) async fn write_status(
+        &self,
+        topology: &Topology,
+        status: &TopologyStatus,
+        metrics: &Metrics,
+    ) -> Result<(), ApplyError> {
+        if topology.status.as_ref() == Some(status) {
+            return Ok(());
+        }
+        let name = topology.name_any();
+        let namespace = topology.namespace().unwrap_or_default();
+        let api: Api<Topology> = Api::namespaced(self.client.clone(), &namespace);
+        let body = json!({
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": name, "uid": topology.metadata.uid},
+            "status": status,
+        });
+        let how = PatchParams::apply(MANAGER).force();
+        match api.patch_status(&name, &how, &Patch::Apply(&body)).await {
+            // It was deleted in between.
+            Err(kube::Error::Api(error)) if error.code == 404 => return Ok(()),
+            Err(source) => {
+                return Err(ApplyError::WriteStatus {
+                    name,
+                    source: Box::new(source),
+                });
+            }
+            Ok(_) => {}
+        }
+        metrics.wrote(KIND);
+        Ok(())
+    }
+
+    /// Tells people, in Events of the topology. That one is lost does no harm.
+    pub(crate) async fn tell(&self, topology: &Topology, notices: &[Notice]) {
+        let about: ObjectReference = topology.object_ref(&());
+        for notice in notices {
+            let event = Event {
+                type_: if notice.is_warning {
+                    EventType::Warning
+                } else {
+                    EventType::Normal
+                },
+                reason: notice.reason.clone(),
+                note: Some(short(&notice.note)),
+                action: "Reconcile".to_owned(),
+                secondary: None,
+            };
+            if let Err(error) = self.recorder.publish(&event, &about).await {
+                tracing::warn!(topology = topology.name_any(), "post an Event: {error}");
+            }
+        }
+    }
+}
+
+/// The API server takes notes of at most a thousand bytes.
+fn short(note: &str) -> String {
+    const MOST: usize = 1000;
+    let end = (0..=note.len().min(MOST))
+        .rev()
+        .find(|&end| note.is_char_boundary(end))
+        .unwrap_or(0);
+    note[..end].to_owned()
+}

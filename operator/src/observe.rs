@@ -1,0 +1,342 @@
+//! What is: the watches, and a look at one topology.
+//!
+//! Owns: the caches of the API server's objects, asking workers, and how long something has been so. Leaves to others:
+//! what follows ([`crate::plan`]). Invariant: nothing is decided before every cache is filled once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::stream::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject, ListParams, TypeMeta};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::{Predicate, WatchStreamExt, predicates, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use waterspout_api::resource::Topology;
+
+use crate::owned::{KINDS, Kind, MANAGED_LABEL, MANAGER, TOPOLOGY_LABEL};
+use crate::plan::{Heard, PodView, There, World, quote, read_plan};
+use crate::workers;
+
+/// A watch that says nothing for so long, in seconds, is begun anew: a dead connection is found no other way.
+const WATCH_SECONDS: u32 = 60;
+/// How many workers are asked at most.
+const ASKED: usize = 3;
+/// What is remembered of topologies that were not looked at for so long is dropped.
+const FORGET: Duration = Duration::from_secs(3600);
+
+/// Objects that come by, for whoever wants to look when they do.
+pub(crate) type Coming<K> = Pin<Box<dyn Stream<Item = Result<K, watcher::Error>> + Send>>;
+
+/// Why a look failed.
+#[derive(Debug, Error)]
+pub(crate) enum ObserveError {
+    /// A watch has ended.
+    #[error("the watch of {0} has ended")]
+    WatchEnded(&'static str),
+    /// Events cannot be listed.
+    #[error("list the Events of '{name}'")]
+    ListEvents { name: String, source: Box<kube::Error> },
+}
+
+/// What the watches of one namespace, or of all, have brought.
+pub(crate) struct Caches {
+    client: Client,
+    topologies: Store<Topology>,
+    pods: Store<Pod>,
+    owned: Vec<(&'static Kind, Store<DynamicObject>)>,
+    memory: Mutex<HashMap<String, Memory>>,
+}
+
+/// The watches themselves, which fill the caches as they are read.
+pub(crate) struct Watches {
+    pub(crate) topologies: Coming<Topology>,
+    pub(crate) pods: Coming<Pod>,
+    pub(crate) owned: Vec<(&'static Kind, Coming<DynamicObject>)>,
+}
+
+/// Since when something of a topology has been so.
+struct Memory {
+    away: BTreeMap<u32, Instant>,
+    inactive: Option<Instant>,
+    looked: Instant,
+}
+
+impl Caches {
+    /// Begins to watch a namespace, or all.
+    pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Self, Watches) {
+        let ours = format!("{MANAGED_LABEL}={MANAGER}");
+        let (topologies, coming) = watch::<Topology>(api(client, namespace), None, ());
+        // The status is the operator's own word.
+        let changed = predicates::generation.combine(predicates::labels);
+        let topologies_coming = coming.predicate_filter(changed, Default::default()).boxed();
+        let (pods, pods_coming) = watch::<Pod>(api(client, namespace), Some(&ours), ());
+        let mut owned = Vec::new();
+        let mut owned_coming = Vec::new();
+        for kind in &KINDS {
+            let resource = kind.resource();
+            let api = dynamic_api(client, namespace, &resource);
+            let (store, coming) = watch(api, Some(&ours), resource);
+            owned.push((kind, store));
+            owned_coming.push((kind, coming));
+        }
+        let caches = Self {
+            client: client.clone(),
+            topologies,
+            pods,
+            owned,
+            memory: Mutex::default(),
+        };
+        let watches = Watches {
+            topologies: topologies_coming,
+            pods: pods_coming,
+            owned: owned_coming,
+        };
+        (caches, watches)
+    }
+
+    /// The cache of topologies.
+    pub(crate) fn topologies(&self) -> Store<Topology> {
+        self.topologies.clone()
+    }
+
+    /// Waits until every cache was filled once.
+    pub(crate) async fn filled(&self) -> Result<(), ObserveError> {
+        let ended = |kind| move |_| ObserveError::WatchEnded(kind);
+        self.topologies
+            .wait_until_ready()
+            .await
+            .map_err(ended("topologies"))?;
+        self.pods.wait_until_ready().await.map_err(ended("pods"))?;
+        for (kind, store) in &self.owned {
+            store.wait_until_ready().await.map_err(ended(kind.plural))?;
+        }
+        Ok(())
+    }
+
+    /// Looks at a topology.
+    pub(crate) async fn look<'a>(&self, topology: &'a Topology) -> Result<World<'a>, ObserveError> {
+        self.filled().await?;
+        let name = topology.name_any();
+        let namespace = topology.namespace().unwrap_or_default();
+        let uid = topology.uid().unwrap_or_default();
+        let objects = self.objects(&name, &namespace, &uid);
+        let pods: Vec<PodView> = self
+            .pods
+            .state_filter(|pod| is_of(pod, &name, &namespace))
+            .iter()
+            .filter_map(|pod| PodView::read(pod))
+            .collect();
+        let plan = objects.iter().find_map(|there| read_plan(&there.body));
+        let heard = hear(&pods, plan.as_ref()).await;
+        let refused = self.refused(&namespace, &objects, &pods).await?;
+        let (away, draining) = self.remember(
+            &uid,
+            topology,
+            &pods,
+            plan.is_some_and(|plan| !plan.plan().active),
+        );
+        Ok(World {
+            topology,
+            objects,
+            pods,
+            heard,
+            refused,
+            away,
+            draining,
+            now: Timestamp::now(),
+        })
+    }
+
+    fn objects(&self, name: &str, namespace: &str, owner: &str) -> Vec<There> {
+        let of_kind = |(kind, store): &(&'static Kind, Store<DynamicObject>)| {
+            let found = store.state_filter(|object| {
+                is_of(object, name, namespace)
+                    && object
+                        .owner_references()
+                        .iter()
+                        .any(|reference| reference.uid == owner)
+            });
+            let kind = *kind;
+            found.into_iter().map(move |object| there(kind, &object))
+        };
+        self.owned.iter().flat_map(of_kind).collect()
+    }
+
+    /// Why the API server takes no pod of a StatefulSet that wants more of them.
+    async fn refused(
+        &self,
+        namespace: &str,
+        objects: &[There],
+        pods: &[PodView],
+    ) -> Result<Option<String>, ObserveError> {
+        let set = objects
+            .iter()
+            .find(|there| there.kind.kind == "StatefulSet" && !there.is_ending);
+        let Some(set) = set else {
+            return Ok(None);
+        };
+        let wanted = set.body["spec"]["replicas"].as_u64().unwrap_or(0);
+        // Its controller has looked at it, and yet pods are missing.
+        let is_seen = set.body["status"]["observedGeneration"] == set.body["metadata"]["generation"];
+        if !is_seen || pods.len() as u64 >= wanted {
+            return Ok(None);
+        }
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let about = ListParams::default().fields(&format!(
+            "involvedObject.kind=StatefulSet,involvedObject.name={},reason=FailedCreate",
+            set.name
+        ));
+        let events = events
+            .list(&about)
+            .await
+            .map_err(|source| ObserveError::ListEvents {
+                name: set.name.clone(),
+                source: Box::new(source),
+            })?;
+        let newest = events.items.into_iter().max_by_key(|event| {
+            let series = event
+                .series
+                .as_ref()
+                .and_then(|series| series.last_observed_time.clone());
+            let time = series.map(|time| time.0);
+            time.or(event.last_timestamp.clone().map(|time| time.0))
+        });
+        Ok(newest
+            .and_then(|event| event.message)
+            .map(|message| quote(&message)))
+    }
+
+    /// How long workers have been away, and how long no spout has run.
+    fn remember(
+        &self,
+        uid: &str,
+        topology: &Topology,
+        pods: &[PodView],
+        is_inactive: bool,
+    ) -> (BTreeMap<u32, Duration>, Duration) {
+        let now = Instant::now();
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.retain(|_, memory| now - memory.looked < FORGET);
+        let memory = memory.entry(uid.to_owned()).or_insert_with(|| Memory {
+            away: BTreeMap::new(),
+            inactive: None,
+            looked: now,
+        });
+        memory.looked = now;
+        let is_live = |index: u32| pods.iter().any(|pod| pod.index == index && pod.is_live());
+        // A worker may be asked that is not wanted any more.
+        let highest = pods.iter().map(|pod| pod.index + 1).max().unwrap_or(0);
+        let indexes = 0..highest.max(topology.spec.workers.replicas);
+        memory.away.retain(|&index, _| !is_live(index));
+        for index in indexes.filter(|&index| !is_live(index)) {
+            memory.away.entry(index).or_insert(now);
+        }
+        memory.inactive = is_inactive.then(|| memory.inactive.unwrap_or(now));
+        let away = memory.away.iter().map(|(&index, &since)| (index, now - since));
+        (
+            away.collect(),
+            memory.inactive.map_or(Duration::ZERO, |since| now - since),
+        )
+    }
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn dynamic_api(client: &Client, namespace: Option<&str>, kind: &ApiResource) -> Api<DynamicObject> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, kind),
+        None => Api::all_with(client.clone(), kind),
+    }
+}
+
+fn watch<K>(api: Api<K>, labels: Option<&str>, kind: K::DynamicType) -> (Store<K>, Coming<K>)
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+    K::DynamicType: Clone + Eq + std::hash::Hash + std::fmt::Debug + Send + Sync + Unpin,
+{
+    let writer = Writer::new(kind);
+    let store = writer.as_reader();
+    let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+    if let Some(labels) = labels {
+        config = config.labels(labels);
+    }
+    let coming = watcher(api, config)
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+        .reflect(writer)
+        .touched_objects();
+    (store, coming.boxed())
+}
+
+fn is_of(object: &impl ResourceExt, topology: &str, namespace: &str) -> bool {
+    object.labels().get(TOPOLOGY_LABEL).map(String::as_str) == Some(topology)
+        && object.namespace().as_deref() == Some(namespace)
+}
+
+fn there(kind: &'static Kind, object: &Arc<DynamicObject>) -> There {
+    let mut object = (**object).clone();
+    // Lists leave the types of their items out.
+    object.types = Some(TypeMeta {
+        api_version: kind.api_version(),
+        kind: kind.kind.to_owned(),
+    });
+    There {
+        kind,
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+        is_ending: object.metadata.deletion_timestamp.is_some(),
+        body: serde_json::to_value(&object).unwrap_or_default(),
+    }
+}
+
+/// The word of the workers: of the coordinator, or of others if it does not answer.
+async fn hear(pods: &[PodView], plan: Option<&waterspout_core::plan::ParsedPlan>) -> Heard {
+    let coordinator = plan.map(|plan| plan.plan().coordinator.0);
+    let mut order: Vec<&PodView> = pods.iter().filter(|pod| pod.is_running).collect();
+    order.sort_by_key(|pod| {
+        (
+            Some(pod.index) != coordinator,
+            pod.is_ending,
+            !pod.is_ready,
+            pod.index,
+        )
+    });
+    let mut heard = Heard::default();
+    for pod in order.into_iter().take(ASKED) {
+        let Some(ip) = pod.ip else { continue };
+        match workers::ask(ip).await {
+            Ok(word) => {
+                heard.started = word.started_epoch;
+                heard.newest = word.newest_epoch;
+                heard.complete = word.complete;
+                if plan.is_none() {
+                    heard.plan = workers::ask_plan(ip).await.ok();
+                }
+                break;
+            }
+            Err(error) => tracing::debug!(pod = pod.name, "ask a worker how it stands: {error:#}"),
+        }
+    }
+    heard
+}
+
+/// The topology that a worker's pod belongs to.
+pub(crate) fn topology_of(pod: &Pod) -> Option<ObjectRef<Topology>> {
+    let name = pod.labels().get(TOPOLOGY_LABEL)?;
+    Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
+}

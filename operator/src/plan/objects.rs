@@ -1,0 +1,324 @@
+//! What the objects of a topology look like.
+//!
+//! Owns: their names, labels and contents. Leaves to others: which revision runs ([`super`]), what is in its plan
+//! ([`super::crew`]), writing them ([`crate::apply`]). Pure.
+//!
+//! ```text
+//! per topology    ServiceAccount NAME-worker, RoleBinding NAME-worker (to the chart's ClusterRole)
+//! per revision    Service NAME-REVISION (headless), StatefulSet NAME-REVISION, ConfigMap NAME-REVISION-plan
+//! ```
+
+use serde_json::{Value, json};
+
+use crate::owned::{IMAGE_ANNOTATION, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL, TOPOLOGY_LABEL};
+
+/// The key of the ConfigMap that holds the plan.
+pub(crate) const PLAN_KEY: &str = "plan.json";
+/// What the plan's text had as its hash when the operator wrote it.
+pub(crate) const DIGEST_ANNOTATION: &str = "waterspout.dev/plan-digest";
+/// The port on which workers serve their status.
+pub(crate) const HTTP_PORT: u16 = 7071;
+/// The port that workers connect to.
+const DATA_PORT: u16 = 7070;
+/// Who workers are on their nodes.
+const USER: u32 = 65532;
+/// What a worker gets beyond the drain's time before it is killed, in seconds.
+const GRACE_SECONDS: u64 = 5;
+
+/// Whose objects they are.
+#[derive(Debug, Clone)]
+pub(crate) struct Owner<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) uid: &'a str,
+    /// The ClusterRole of workers.
+    pub(crate) worker_role: &'a str,
+}
+
+/// What the pods of a revision are made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Workers<'a> {
+    pub(crate) revision: &'a str,
+    pub(crate) image: &'a str,
+    pub(crate) replicas: u32,
+    pub(crate) drain_timeout_ms: u64,
+}
+
+/// An object as it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Desired {
+    pub(crate) kind: &'static Kind,
+    pub(crate) name: String,
+    pub(crate) body: Value,
+}
+
+/// The name of a revision's StatefulSet and Service.
+pub(crate) fn revision_name(topology: &str, revision: &str) -> String {
+    format!("{topology}-{revision}")
+}
+
+/// The name of a revision's ConfigMap with the plan.
+pub(crate) fn plan_name(topology: &str, revision: &str) -> String {
+    format!("{topology}-{revision}-plan")
+}
+
+/// The label selector of a revision's pods.
+pub(crate) fn selector(topology: &str, revision: &str) -> String {
+    format!("{TOPOLOGY_LABEL}={topology},{REVISION_LABEL}={revision}")
+}
+
+/// All objects of a topology but the plan, in the order in which they are applied.
+pub(crate) fn objects(owner: &Owner<'_>, workers: &Workers<'_>) -> Vec<Desired> {
+    vec![
+        service_account(owner),
+        role_binding(owner),
+        service(owner, workers.revision),
+        stateful_set(owner, workers),
+    ]
+}
+
+/// The ConfigMap with a plan.
+pub(crate) fn plan_map(owner: &Owner<'_>, revision: &str, text: &str) -> Desired {
+    let mut desired = object(
+        owner,
+        "ConfigMap",
+        plan_name(owner.name, revision),
+        Some(revision),
+        json!({
+            "data": {PLAN_KEY: text},
+        }),
+    );
+    desired.body["metadata"]["annotations"] = json!({DIGEST_ANNOTATION: digest(text)});
+    desired
+}
+
+/// By this a plan that somebody else has written is told from one of the operator's.
+pub(crate) fn digest(text: &str) -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
+}
+
+fn labels(owner: &Owner<'_>, revision: Option<&str>) -> Value {
+    let mut labels = json!({
+        "app.kubernetes.io/name": "waterspout",
+        "app.kubernetes.io/component": "worker",
+        "app.kubernetes.io/instance": owner.name,
+        "app.kubernetes.io/part-of": owner.name,
+        MANAGED_LABEL: MANAGER,
+        TOPOLOGY_LABEL: owner.name,
+    });
+    if let Some(revision) = revision {
+        labels[REVISION_LABEL] = revision.into();
+    }
+    labels
+}
+
+fn object(owner: &Owner<'_>, kind: &str, name: String, revision: Option<&str>, rest: Value) -> Desired {
+    let kind = Kind::named(kind).expect("it is one of the operator's kinds");
+    let mut body = json!({
+        "apiVersion": kind.api_version(),
+        "kind": kind.kind,
+        "metadata": {
+            "name": name,
+            "namespace": owner.namespace,
+            "labels": labels(owner, revision),
+            "ownerReferences": [{
+                "apiVersion": waterspout_api::resource::API_VERSION,
+                "kind": waterspout_api::resource::KIND,
+                "name": owner.name,
+                "uid": owner.uid,
+                "controller": true,
+            }],
+        },
+    });
+    if let (Some(body), Value::Object(rest)) = (body.as_object_mut(), rest) {
+        body.extend(rest);
+    }
+    Desired { kind, name, body }
+}
+
+fn account_name(owner: &Owner<'_>) -> String {
+    format!("{}-worker", owner.name)
+}
+
+fn service_account(owner: &Owner<'_>) -> Desired {
+    // Pods of the topology ask for the token themselves.
+    let rest = json!({"automountServiceAccountToken": false});
+    object(owner, "ServiceAccount", account_name(owner), None, rest)
+}
+
+fn role_binding(owner: &Owner<'_>) -> Desired {
+    let rest = json!({
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": owner.worker_role,
+        },
+        "subjects": [{
+            "kind": "ServiceAccount",
+            "name": account_name(owner),
+            "namespace": owner.namespace,
+        }],
+    });
+    object(owner, "RoleBinding", account_name(owner), None, rest)
+}
+
+fn service(owner: &Owner<'_>, revision: &str) -> Desired {
+    let rest = json!({
+        "spec": {
+            "clusterIP": "None",
+            // A worker that has no plan yet, or is about to end, is found as well.
+            "publishNotReadyAddresses": true,
+            "selector": {TOPOLOGY_LABEL: owner.name, REVISION_LABEL: revision},
+            "ports": [
+                {"name": "data", "port": DATA_PORT, "targetPort": "data"},
+                {"name": "http", "port": HTTP_PORT, "targetPort": "http"},
+            ],
+        },
+    });
+    object(
+        owner,
+        "Service",
+        revision_name(owner.name, revision),
+        Some(revision),
+        rest,
+    )
+}
+
+fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
+    let name = revision_name(owner.name, workers.revision);
+    let grace = workers.drain_timeout_ms.div_ceil(1000) + GRACE_SECONDS;
+    let rest = json!({
+        "spec": {
+            "replicas": workers.replicas,
+            "serviceName": name,
+            "podManagementPolicy": "Parallel",
+            // A pod of this revision is never replaced by one of another.
+            "updateStrategy": {"type": "OnDelete"},
+            "selector": {"matchLabels": {TOPOLOGY_LABEL: owner.name, REVISION_LABEL: workers.revision}},
+            "template": {
+                "metadata": {
+                    "labels": labels(owner, Some(workers.revision)),
+                    "annotations": {"kubectl.kubernetes.io/default-container": "worker"},
+                },
+                "spec": {
+                    "serviceAccountName": account_name(owner),
+                    "automountServiceAccountToken": true,
+                    "enableServiceLinks": false,
+                    "terminationGracePeriodSeconds": grace,
+                    "securityContext": {
+                        "runAsNonRoot": true,
+                        "runAsUser": USER,
+                        "runAsGroup": USER,
+                        "fsGroup": USER,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "topologySpreadConstraints": [{
+                        "maxSkew": 1,
+                        "topologyKey": "kubernetes.io/hostname",
+                        "whenUnsatisfiable": "ScheduleAnyway",
+                        "labelSelector": {
+                            "matchLabels": {TOPOLOGY_LABEL: owner.name, REVISION_LABEL: workers.revision},
+                        },
+                    }],
+                    "containers": [container(owner, workers)],
+                    "volumes": [
+                        {"name": "volume", "emptyDir": {}},
+                        {"name": "tmp", "emptyDir": {}},
+                    ],
+                },
+            },
+        },
+    });
+    let mut desired = object(owner, "StatefulSet", name, Some(workers.revision), rest);
+    desired.body["metadata"]["annotations"] = json!({IMAGE_ANNOTATION: workers.image});
+    desired
+}
+
+fn container(owner: &Owner<'_>, workers: &Workers<'_>) -> Value {
+    let field =
+        |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    json!({
+        "name": "worker",
+        "image": workers.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": [
+            "--config-map", plan_name(owner.name, workers.revision),
+            "--service", revision_name(owner.name, workers.revision),
+            "--volume", "/var/lib/waterspout",
+            "--listen", format!("0.0.0.0:{DATA_PORT}"),
+            "--http", format!("0.0.0.0:{HTTP_PORT}"),
+            "--log-format", "json",
+        ],
+        "env": [
+            field("POD_NAME", "metadata.name"),
+            field("POD_NAMESPACE", "metadata.namespace"),
+            field("POD_UID", "metadata.uid"),
+        ],
+        "ports": [
+            {"name": "data", "containerPort": DATA_PORT},
+            {"name": "http", "containerPort": HTTP_PORT},
+        ],
+        // What a worker says last is the reason in its pod's status.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "readinessProbe": {
+            "httpGet": {"path": "/readyz", "port": "http"},
+            "periodSeconds": 1,
+            "timeoutSeconds": 2,
+            "failureThreshold": 3,
+        },
+        // A net under the parent process, which starts a worker that died long before this notices.
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": "http"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "volume", "mountPath": "/var/lib/waterspout"},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_objects_of_a_topology() {
+        let owner = Owner {
+            name: "words",
+            namespace: "default",
+            uid: "0f0ab8dc-1c1b-4f4e-9a3b-0c8f4bdb4a11",
+            worker_role: "waterspout-worker",
+        };
+        let workers = Workers {
+            revision: "1a2b3c4d",
+            image: "registry.example.com/worker:1",
+            replicas: 2,
+            drain_timeout_ms: 5_000,
+        };
+        let mut objects = objects(&owner, &workers);
+        objects.push(plan_map(&owner, "1a2b3c4d", "{}"));
+        let bodies: Vec<&Value> = objects.iter().map(|object| &object.body).collect();
+        insta::assert_json_snapshot!(bodies);
+    }
+
+    #[test]
+    fn all_kinds_are_on_the_one_list() {
+        for kind in [
+            "ServiceAccount",
+            "RoleBinding",
+            "Service",
+            "ConfigMap",
+            "StatefulSet",
+        ] {
+            assert!(Kind::named(kind).is_some(), "{kind}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Revisions: what runs, apart from how many workers run it.
+//!
+//! Owns: what makes a revision, and its name. Leaves to others: its plan ([`super::crew`]), its objects
+//! ([`super::objects`]). Pure.
+//!
+//! Invariant: the same graph has the same name, whoever computes it, in all versions of the operator.
+
+use waterspout_core::graph::{Graph, GraphSpec};
+use waterspout_core::plan::{Delivery, ParsedPlan};
+
+/// One revision of a topology, with the numbers that its next plan takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Revision {
+    /// Its name within the topology: eight hexadecimal digits.
+    pub(crate) id: String,
+    pub(crate) graph: Graph,
+    pub(crate) spec: GraphSpec,
+    pub(crate) delivery: Delivery,
+    pub(crate) workers: u32,
+    /// The image that the spec asks for.
+    pub(crate) image: Option<String>,
+}
+
+impl Revision {
+    /// The revision of a graph that was checked, in an image.
+    pub(crate) fn new(
+        graph: Graph,
+        spec: GraphSpec,
+        delivery: Delivery,
+        workers: u32,
+        image: Option<String>,
+    ) -> Self {
+        Self {
+            id: id(&spec, image.as_deref()),
+            graph,
+            spec,
+            delivery,
+            workers,
+            image,
+        }
+    }
+
+    /// The revision that a plan runs, on so many workers.
+    pub(crate) fn running(plan: &ParsedPlan, workers: u32) -> Self {
+        Self {
+            id: plan.plan().revision.clone(),
+            graph: plan.graph().clone(),
+            spec: plan.plan().graph.clone(),
+            delivery: *plan.delivery(),
+            workers,
+            image: None,
+        }
+    }
+}
+
+/// The name of a graph in an image: the upper half of XXH3 of its JSON and, if one is named, the image.
+fn id(spec: &GraphSpec, image: Option<&str>) -> String {
+    let mut text = serde_json::to_string(spec).expect("a graph has text keys only");
+    if let Some(image) = image {
+        // JSON as it is written here has no line break.
+        text.push('\n');
+        text.push_str(image);
+    }
+    format!("{:08x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()) >> 32)
+}
