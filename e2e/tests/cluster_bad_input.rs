@@ -17,7 +17,7 @@ spec:
   workers: {{{workers}}}
   spouts:
   - name: numbers
-    generator: {{rate: 10}}
+    generator: {{rate: 10, shape: {{sequence: {{}}}}}}
     streams: [{{fields: [number]}}]
   bolts:
   - name: out
@@ -155,7 +155,7 @@ fn a_plan_that_no_config_map_takes_is_named() {
     for spout in 0..60 {
         write!(
             spouts,
-            "  - {{name: more-{spout}, generator: {{}}, streams: [{{fields: [number]}}]}}\n"
+            "  - {{name: more-{spout}, generator: {{shape: {{sequence: {{}}}}}}, streams: [{{fields: [number]}}]}}\n"
         )
         .unwrap();
     }

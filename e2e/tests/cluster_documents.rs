@@ -15,7 +15,7 @@ metadata: {name: idle}
 spec:
   spouts:
   - name: numbers
-    generator: {rate: 10}
+    generator: {rate: 10, shape: {sequence: {}}}
     streams: [{fields: [number]}]
   bolts:
   - name: out

@@ -20,7 +20,7 @@ spec:
   workers: {replicas: 2}
   spouts:
   - name: numbers
-    generator: {rate: 10}
+    generator: {rate: 10, shape: {sequence: {}}}
     streams: [{fields: [number]}]
   bolts:
   - name: out

@@ -2,17 +2,13 @@
 
 use crate::run::Workspace;
 
-const BENCH: [&str; 7] = [
-    "run",
-    "--release",
-    "--locked",
-    "-q",
-    "-p",
-    "waterspout-bench",
-    "--",
-];
+/// Without `-p`, so that libraries have the features that the whole workspace needs, and are built once only.
+const BENCH: [&str; 6] = ["run", "--release", "--locked", "-q", "--bin", "waterspout-bench"];
 
 /// Runs the benchmark program with `args`.
 pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> anyhow::Result<()> {
-    workspace.cargo(&BENCH).args(args).pass_through()
+    workspace
+        .cargo(&[&BENCH[..], &["--"]].concat())
+        .args(args)
+        .pass_through()
 }

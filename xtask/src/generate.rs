@@ -96,9 +96,14 @@ fn is_fresh(path: &Path, content: &str) -> bool {
 /// What each file should hold.
 fn contents(workspace: &Workspace) -> anyhow::Result<Vec<(&'static str, String)>> {
     workspace.cargo(&OPERATOR).calm().pass_through()?;
-    let target = workspace.target.clone().unwrap_or_else(|| workspace.root.join("target"));
+    let target = workspace
+        .target
+        .clone()
+        .unwrap_or_else(|| workspace.root.join("target"));
     let operator = target.join("release/waterspout-operator");
-    let operator = operator.to_str().context("the target folder's path is not UTF-8")?;
+    let operator = operator
+        .to_str()
+        .context("the target folder's path is not UTF-8")?;
     let mut printed = BTreeMap::new();
     for file in &FILES {
         if !printed.contains_key(file.printed_by) {

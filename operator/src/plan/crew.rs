@@ -238,7 +238,7 @@ spec:
   spouts:
   - name: numbers
     replicas: 3
-    generator: {}
+    generator: {shape: {sequence: {}}}
     streams: [{fields: [number]}]
   bolts:
   - name: out

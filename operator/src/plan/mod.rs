@@ -233,9 +233,10 @@ impl World<'_> {
     fn kept(&self) -> Option<ParsedPlan> {
         let maps = self.objects.iter().filter(|there| there.kind.kind == "ConfigMap");
         let plans = maps.filter_map(|there| read_plan(&there.body));
-        plans
-            .max_by_key(|plan| plan.plan().epoch)
-            .or_else(|| ParsedPlan::from_json(self.heard.plan.as_ref()?.as_bytes()).ok())
+        plans.max_by_key(|plan| plan.plan().epoch).or_else(|| {
+            let plan = ParsedPlan::from_json(self.heard.plan.as_ref()?.as_bytes()).ok()?;
+            (Some(&plan.plan().revision) == self.revision_of_workers().as_ref()).then_some(plan)
+        })
     }
 
     /// The revision whose workers are there.
@@ -310,7 +311,7 @@ impl Course<'_> {
             let text = plan.to_json();
             desired.push(objects::plan_map(&self.owner, &revision.id, &text));
         }
-        self.write(desired);
+        self.write(&revision.id, desired);
 
         let live: Vec<&PodView> = pods.iter().filter(|pod| !pod.is_ending).collect();
         let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
@@ -448,12 +449,15 @@ impl Course<'_> {
             .max(revision.workers)
     }
 
-    /// Applies what is not as it should be, and removes what should not be there.
-    fn write(&mut self, desired: Vec<Desired>) {
+    /// Applies what is not as it should be, and removes what should not be there. The revision's plan stays, even while
+    /// it is not known what should be in it.
+    fn write(&mut self, revision: &str, desired: Vec<Desired>) {
+        let plan = objects::plan_name(self.owner.name, revision);
         let wanted = |there: &There| {
-            desired
-                .iter()
-                .any(|desired| (desired.kind, &desired.name) == (there.kind, &there.name))
+            there.name == plan
+                || desired
+                    .iter()
+                    .any(|desired| (desired.kind, &desired.name) == (there.kind, &there.name))
         };
         let rest = self
             .world
