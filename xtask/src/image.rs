@@ -79,11 +79,31 @@ impl Image {
     }
 }
 
+/// Builds all images on a base, where they are put by default. Their archives.
+///
+/// # Errors
+/// As [`image`].
+pub(crate) fn build_all(workspace: &Workspace, base: &str) -> anyhow::Result<Vec<PathBuf>> {
+    build(
+        workspace,
+        &ImageArgs {
+            image: None,
+            base: Some(base.to_owned()),
+            tag: env!("CARGO_PKG_VERSION").to_owned(),
+            out: None,
+        },
+    )
+}
+
 /// Builds the images.
 ///
 /// # Errors
 /// If buildah is missing, if it or cargo fails, or if an image is larger than it may be.
 pub(crate) fn image(workspace: &Workspace, args: &ImageArgs) -> anyhow::Result<()> {
+    build(workspace, args).map(|_| ())
+}
+
+fn build(workspace: &Workspace, args: &ImageArgs) -> anyhow::Result<Vec<PathBuf>> {
     let images: &[Image] = match &args.image {
         Some(image) => std::slice::from_ref(image),
         None => Image::value_variants(),
@@ -93,10 +113,7 @@ pub(crate) fn image(workspace: &Workspace, args: &ImageArgs) -> anyhow::Result<(
             "'buildah' does not run; on Debian and Ubuntu `apt-get install -y buildah` as root installs it"
         );
     }
-    let target = workspace
-        .target
-        .clone()
-        .unwrap_or_else(|| workspace.root.join("target"));
+    let target = workspace.target_folder();
     let out = args
         .out
         .as_deref()
@@ -109,6 +126,7 @@ pub(crate) fn image(workspace: &Workspace, args: &ImageArgs) -> anyhow::Result<(
     build.extend(images.iter().flat_map(|image| ["-p", image.program()]));
     workspace.cargo(&build).calm().pass_through()?;
 
+    let mut archives = Vec::new();
     for image in images {
         let program = target.join("release").join(image.program());
         let context = target.join("images/context").join(image.name());
@@ -119,8 +137,9 @@ pub(crate) fn image(workspace: &Workspace, args: &ImageArgs) -> anyhow::Result<(
             .with_context(|| format!("read the size of '{}'", archive.display()))?
             .len();
         say(&format!("{}: {}", archive.display(), verdict(*image, size)?));
+        archives.push(archive);
     }
-    Ok(())
+    Ok(archives)
 }
 
 /// Puts what an image is built from into a folder of its own.
@@ -162,20 +181,41 @@ fn build_archive(
     let name = format!("waterspout.local/{}:{}", image.name(), args.tag);
     say(&format!("building {name}"));
     let containerfile = format!("images/{}/Containerfile", image.name());
-    let version = format!("VERSION={}", args.tag);
-    let revision = format!("REVISION={}", revision(workspace));
-    let base = args.base.as_ref().map(|base| format!("BASE={base}"));
+    let mut given = vec![
+        format!("VERSION={}", args.tag),
+        format!("REVISION={}", revision(workspace)),
+    ];
+    given.extend(args.base.as_ref().map(|base| format!("BASE={base}")));
+    let built = write_archive(
+        workspace,
+        &name,
+        Path::new(&containerfile),
+        &given,
+        context,
+        archive,
+    );
+    built.context("where the base cannot be had, name another with `--base`")
+}
+
+/// Builds what a Containerfile describes, and writes it into an archive, with this name.
+///
+/// # Errors
+/// If buildah fails.
+pub(crate) fn write_archive(
+    workspace: &Workspace,
+    name: &str,
+    containerfile: &Path,
+    given: &[String],
+    context: &Path,
+    archive: &Path,
+) -> anyhow::Result<()> {
     // Without a user namespace, and the same bytes for the same program.
     let mut build = vec!["bud", "--quiet", "--isolation", "chroot", "--timestamp", "0"];
-    build.extend(["--file", &containerfile, "--tag", &name]);
-    build.extend(["--build-arg", &version, "--build-arg", &revision]);
-    build.extend(base.iter().flat_map(|base| ["--build-arg", base]));
+    build.extend(["--file", utf8(containerfile)?, "--tag", name]);
+    build.extend(given.iter().flat_map(|given| ["--build-arg", given]));
     build.push(utf8(context)?);
     buildah(workspace, &build).quietly().with_context(|| {
-        format!(
-            "build {name}; where the base cannot be had, name another with `--base`; \
-             where the user lacks rights, run this as root or in `buildah unshare`"
-        )
+        format!("build {name}; where the user lacks rights, run this as root or in `buildah unshare`")
     })?;
 
     // An archive cannot be written over, and one that is half written is not to be found.
@@ -186,8 +226,8 @@ fn build_archive(
         }
     }
     let destination = format!("docker-archive:{}:{name}", utf8(&partial)?);
-    let written = buildah(workspace, &["push", "--quiet", &name, &destination]).quietly();
-    buildah(workspace, &["rmi", &name]).quietly()?;
+    let written = buildah(workspace, &["push", "--quiet", name, &destination]).quietly();
+    buildah(workspace, &["rmi", name]).quietly()?;
     written?;
     fs::rename(&partial, archive).with_context(|| format!("write '{}'", archive.display()))
 }

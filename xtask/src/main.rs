@@ -4,6 +4,7 @@
 
 mod bench;
 mod ci;
+mod cluster;
 mod generate;
 mod image;
 mod run;
@@ -44,7 +45,9 @@ enum Command {
     Ci,
     /// Build the programs and run all tests, or those whose name has one of the words
     ///
-    /// The end-to-end tests start the built programs, so these are built first. About 10 minutes from nothing.
+    /// The end-to-end tests start the built programs, so these are built first. Tests of a cluster have the one that KUBECONFIG
+    /// names, or one that is started for them (`cargo xtask cluster`), which is ended afterwards unless it was up before. About
+    /// 20 minutes from nothing.
     #[command(after_help = "\
 Examples:
   cargo xtask test
@@ -77,6 +80,20 @@ Examples:
     /// Wants buildah, and root or user namespaces. Writes `operator.tar` and `worker.tar`, and fails if one is larger than it
     /// may be. Seconds, once the programs are built.
     Image(image::ImageArgs),
+    /// A Kubernetes on this machine for the tests of a cluster
+    ///
+    /// A control plane and nodes, made of processes, with real kubelets and containers, and without a registry of images.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  cargo xtask cluster up
+  export KUBECONFIG=$(cargo xtask cluster kubeconfig)
+  cargo xtask image --base docker-archive:$(cargo xtask cluster base-image)
+  cargo xtask cluster load-image target/images/*.tar
+  cargo xtask cluster down"
+    )]
+    Cluster(cluster::ClusterCommand),
     /// Measure; see `cargo xtask bench --help`
     ///
     /// All arguments go to the benchmark program, which is built first.
@@ -98,6 +115,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::tidy(&workspace),
         Command::Generate => generate::generate(&workspace),
         Command::Image(args) => image::image(&workspace, &args),
+        Command::Cluster(command) => cluster::cluster(&workspace, &command),
         Command::Bench { args } => bench::bench(&workspace, &args),
     };
     match outcome {
@@ -116,10 +134,12 @@ fn workspace() -> Workspace {
         std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let manifest = Path::new(&manifest);
     let target = std::env::var_os("CARGO_TARGET_DIR").filter(|target| !target.is_empty());
+    let kubeconfig = std::env::var_os("KUBECONFIG").filter(|named| !named.is_empty());
     Workspace {
         root: manifest.parent().unwrap_or(manifest).to_owned(),
         cargo: std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
         // Programs are started in the repository's folder, so a path from here would lead elsewhere.
         target: target.and_then(|target| std::path::absolute(target).ok()),
+        kubeconfig: kubeconfig.map(Into::into),
     }
 }

@@ -1,6 +1,7 @@
 //! Running other programs, with their command lines in every error, and telling the user what goes on.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -16,15 +17,27 @@ pub(crate) struct Workspace {
     pub(crate) cargo: OsString,
     /// Where it is told to put what it builds, as an absolute path.
     pub(crate) target: Option<PathBuf>,
+    /// The cluster that the user has named for the tests.
+    pub(crate) kubeconfig: Option<PathBuf>,
 }
 
 impl Workspace {
     /// A program that will run in the repository's folder.
     pub(crate) fn program(&self, name: &str, args: &[&str]) -> Step {
         let mut command = Command::new(name);
-        command.args(args).current_dir(&self.root);
+        command.args(args).current_dir(&self.root).stdin(Stdio::null());
         let shown = [&[name], args].concat().join(" ");
         Step { shown, command }
+    }
+
+    /// Where built files go.
+    pub(crate) fn target_folder(&self) -> PathBuf {
+        self.target.clone().unwrap_or_else(|| self.root.join("target"))
+    }
+
+    /// Whether this runs as root.
+    pub(crate) fn is_root(&self) -> anyhow::Result<bool> {
+        Ok(self.program("id", &["-u"]).output()?.trim() == "0")
     }
 
     /// The same cargo that runs this.
@@ -71,6 +84,12 @@ impl Step {
         }
     }
 
+    /// What it reads from standard input.
+    pub(crate) fn stdin(mut self, file: File) -> Self {
+        self.command.stdin(file);
+        self
+    }
+
     /// Runs it with its output passed through.
     pub(crate) fn pass_through(mut self) -> anyhow::Result<()> {
         let status = self.command.status();
@@ -83,7 +102,7 @@ impl Step {
 
     /// Runs it, and shows its output only if it fails.
     pub(crate) fn quietly(mut self) -> anyhow::Result<()> {
-        let output = self.command.stdin(Stdio::null()).output();
+        let output = self.command.output();
         let output = output.with_context(|| format!("start `{}`", self.shown))?;
         if !output.status.success() {
             let mut stderr = std::io::stderr();
@@ -94,6 +113,15 @@ impl Step {
             bail!("`{}` failed ({}); its output is above", self.shown, output.status);
         }
         Ok(())
+    }
+
+    /// Runs it, and returns what it wrote to standard output unless it fails, which is no more than an answer.
+    pub(crate) fn silently(mut self) -> Option<String> {
+        let output = self.command.output().ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Runs it and returns what it wrote to standard output.

@@ -19,25 +19,64 @@ struct Needed {
     why: &'static str,
     /// The Debian packages that have it and what it needs.
     debian: &'static [&'static str],
-    /// What installs it on macOS.
-    macos: &'static str,
+    /// What installs it on macOS, unless it is of use on Linux only.
+    macos: Option<&'static str>,
 }
 
 /// All that is needed: the one list.
-const NEEDED: [Needed; 2] = [
+const NEEDED: [Needed; 8] = [
     Needed {
         program: "cc",
         why: "the TLS library has parts in C",
         debian: &["gcc", "libc6-dev"],
-        macos: "xcode-select --install",
+        macos: Some("xcode-select --install"),
     },
     Needed {
         program: "redis-server",
         why: "the tests of the redis components talk to a real server",
         debian: &["redis-server"],
-        macos: "brew install redis",
+        macos: Some("brew install redis"),
+    },
+    Needed {
+        program: "buildah",
+        why: "the tests of a cluster build the images",
+        debian: &["buildah"],
+        macos: None,
+    },
+    Needed {
+        program: "containerd",
+        why: "the nodes of the tests' own cluster run containers",
+        debian: &["containerd"],
+        macos: None,
+    },
+    Needed {
+        program: "runc",
+        why: "the nodes of the tests' own cluster run containers",
+        debian: &["runc"],
+        macos: None,
+    },
+    Needed {
+        program: "ptp",
+        why: "it connects the pods of the tests' own cluster",
+        debian: &["containernetworking-plugins"],
+        macos: None,
+    },
+    Needed {
+        program: "iptables",
+        why: "services of the tests' own cluster are rules of it",
+        debian: &["iptables"],
+        macos: None,
+    },
+    Needed {
+        program: "ip",
+        why: "it connects the hosts of the tests' own cluster",
+        debian: &["iproute2"],
+        macos: None,
     },
 ];
+
+/// Where programs lie that PATH need not have: those of root, and plugins for the networks of containers.
+const FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/lib/cni:/opt/cni/bin:/usr/libexec/cni";
 
 /// Debian asks this program whether a package may start its service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -70,7 +109,7 @@ pub(crate) fn setup(workspace: &Workspace, check: bool) -> anyhow::Result<()> {
     }
     let host = Host {
         has_apt: is_there(workspace, "apt-get"),
-        is_root: workspace.program("id", &["-u"]).output()?.trim() == "0",
+        is_root: workspace.is_root()?,
         is_macos: cfg!(target_os = "macos"),
     };
     match plan(&missing, host, check) {
@@ -91,15 +130,23 @@ pub(crate) fn setup(workspace: &Workspace, check: bool) -> anyhow::Result<()> {
 }
 
 fn missing(workspace: &Workspace) -> Vec<&'static Needed> {
+    let of_use = |needed: &&Needed| needed.macos.is_some() || !cfg!(target_os = "macos");
     NEEDED
         .iter()
+        .filter(of_use)
         .filter(|needed| !is_there(workspace, needed.program))
         .collect()
 }
 
 fn is_there(workspace: &Workspace, program: &str) -> bool {
     let found = Command::new("sh")
-        .args(["-c", "command -v -- \"$1\" >/dev/null", "sh", program])
+        .args([
+            "-c",
+            "PATH=\"$PATH:$2\"; command -v -- \"$1\" >/dev/null",
+            "sh",
+            program,
+            FOLDERS,
+        ])
         .current_dir(&workspace.root)
         .status();
     found.is_ok_and(|status| status.success())
@@ -112,7 +159,8 @@ fn plan(missing: &[&Needed], host: Host, check: bool) -> Plan {
     } else if host.is_macos {
         let commands: Vec<String> = missing
             .iter()
-            .map(|needed| format!("`{}`", needed.macos))
+            .filter_map(|needed| needed.macos)
+            .map(|command| format!("`{command}`"))
             .collect();
         Plan::Tell(commands.join(" and "))
     } else if !host.has_apt {
@@ -223,7 +271,7 @@ mod tests {
             ..DEBIAN_ROOT
         };
         let tell = |text: &str| Plan::Tell(text.to_owned());
-        let [cc, redis] = &NEEDED;
+        let [cc, redis, ..] = &NEEDED;
         let cases = [
             (vec![], DEBIAN_ROOT, false, Plan::Nothing),
             (vec![], macos, true, Plan::Nothing),

@@ -1,7 +1,14 @@
-//! `cargo xtask test`: the programs, then the tests that run them.
+//! `cargo xtask test`: the programs, a cluster where one is needed, then the tests that run them.
+//!
+//! Invariants: no test is left out because something is missing: what cannot be had is said first, and the tests that need
+//! it fail. A cluster that was up before is up afterwards, and one that was not is not.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
 
 use crate::run::{Workspace, say};
-use crate::setup;
+use crate::{cluster, image, setup};
 
 /// The programs first: the end-to-end tests start them, and cargo does not build one crate's programs for another's tests.
 const PROGRAMS: [&str; 5] = ["build", "--release", "--locked", "--workspace", "--bins"];
@@ -9,16 +16,92 @@ const PROGRAMS: [&str; 5] = ["build", "--release", "--locked", "--workspace", "-
 /// A failure in one crate does not hide those in the next ones.
 const TESTS: [&str; 5] = ["test", "--release", "--locked", "--workspace", "--no-fail-fast"];
 
+/// The tests of a cluster: all that are in files called so.
+const CLUSTER_TESTS: [&str; 10] = [
+    "test",
+    "--release",
+    "--locked",
+    "--quiet",
+    "-p",
+    "waterspout-e2e",
+    "--test",
+    "cluster*",
+    "--",
+    "--list",
+];
+
+/// Of the tests' own cluster.
+const NODES: u8 = 2;
+
 /// Runs all tests, or those whose name has one of the words.
 pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> anyhow::Result<()> {
     setup::setup(workspace, false)?;
     say("building the programs");
     workspace.cargo(&PROGRAMS).calm().pass_through()?;
+    let listed = workspace.cargo(&CLUSTER_TESTS).args(filters).output()?;
+    let (cluster, missing) = match provide(workspace, needs_cluster(&listed)) {
+        Ok(cluster) => (cluster, None),
+        Err(error) => {
+            say(&format!(
+                "no cluster for the tests that need one, which will fail: {error:#}"
+            ));
+            (None, Some(error))
+        }
+    };
     say("running the tests");
-    workspace
+    let outcome = workspace
         .cargo(&TESTS)
         .args(&after_dashes(filters))
-        .pass_through()
+        .pass_through();
+    drop(cluster);
+    match (outcome, missing) {
+        (Err(outcome), Some(missing)) => Err(anyhow!("{outcome:#}\nthere was no cluster: {missing:#}")),
+        (outcome, _) => outcome,
+    }
+}
+
+/// A cluster that ends with the value.
+struct Temporary<'w>(&'w Workspace);
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = cluster::down(self.0) {
+            say(&format!("run `cargo xtask cluster down`: {error:#}"));
+        }
+    }
+}
+
+/// Sees to it that the tests have a cluster with the images of this checkout, if they need one.
+fn provide(workspace: &Workspace, is_needed: bool) -> anyhow::Result<Option<Temporary<'_>>> {
+    if !is_needed {
+        return Ok(None);
+    }
+    if let Some(named) = &workspace.kubeconfig
+        && *named != cluster::kubeconfig(workspace)
+    {
+        say(&format!(
+            "the tests use the cluster of KUBECONFIG={}, which must be able to pull or have the images",
+            named.display()
+        ));
+        return Ok(None);
+    }
+    let was_up = cluster::is_up(workspace);
+    cluster::up(workspace, NODES)?;
+    let temporary = (!was_up).then(|| Temporary(workspace));
+    let images = images(workspace)?;
+    cluster::load_images(workspace, &images)?;
+    Ok(temporary)
+}
+
+/// The archives of the images, on a base that needs no registry.
+fn images(workspace: &Workspace) -> anyhow::Result<Vec<PathBuf>> {
+    let base = cluster::base_image(workspace).context("make the base of the images")?;
+    image::build_all(workspace, &format!("docker-archive:{}", base.display()))
+}
+
+/// Whether a test is in what the test programs list.
+fn needs_cluster(listed: &str) -> bool {
+    listed.lines().any(|line| line.ends_with(": test"))
 }
 
 /// Filters as the test runner takes several of them.
@@ -36,5 +119,13 @@ mod tests {
         assert!(after_dashes(&[]).is_empty());
         let filters = ["ledger".to_owned(), "link".to_owned()];
         assert_eq!(after_dashes(&filters), ["--", "ledger", "link"]);
+    }
+
+    #[test]
+    fn a_cluster_is_needed_only_if_a_test_of_one_is_among_those_that_run() {
+        assert!(needs_cluster("up_twice: test\n\n1 test, 0 benchmarks\n"));
+        assert!(!needs_cluster(
+            "\n0 tests, 0 benchmarks\n\n0 tests, 0 benchmarks\n"
+        ));
     }
 }
