@@ -23,7 +23,13 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     // It fails only if logging was started before.
     let _ = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        // Each line names its object, so the spans that the library opens say nothing new.
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .try_init(),
     };
     Ok(())
 }

@@ -122,8 +122,9 @@ fn build(workspace: &Workspace, args: &ImageArgs) -> anyhow::Result<Vec<PathBuf>
     fs::create_dir_all(&out).with_context(|| format!("make the folder '{}'", out.display()))?;
 
     say("building the programs (minutes from nothing)");
-    let mut build = vec!["build", "--release", "--locked", "--bins"];
-    build.extend(images.iter().flat_map(|image| ["-p", image.program()]));
+    // The whole workspace is named, so that libraries have the features that all of it needs, and are built once only.
+    let mut build = vec!["build", "--release", "--locked", "--workspace"];
+    build.extend(images.iter().flat_map(|image| ["--bin", image.program()]));
     workspace.cargo(&build).calm().pass_through()?;
 
     let mut archives = Vec::new();

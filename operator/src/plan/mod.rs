@@ -507,7 +507,9 @@ impl Course<'_> {
         let standing = &self.standing;
         let before = self.world.topology.status.as_ref();
         let (status, notices) = status::status(standing, before, self.world.now);
-        let is_waiting = standing.epoch > 0 && !standing.runs() || standing.progress.is_some();
+        // What waits for a start to be on record goes on once the status is written.
+        let is_news = standing.started > self.world.recorded();
+        let is_waiting = standing.epoch > 0 && !standing.runs() || standing.progress.is_some() || is_news;
         let look_again = if is_waiting || self.written.is_new_plan {
             SOON
         } else if !standing.complete && self.world.topology.spec.is_bounded() && standing.rejected.is_none() {

@@ -227,6 +227,7 @@ fn pods_that_leave_stay_until_the_plan_without_them_is_on_record() {
     toy.obeys = true;
     toy.follow();
     // First the status says that it has started, then the pods go.
+    assert_eq!(toy.decide().look_again, SOON);
     assert!(toy.turn().is_empty());
     assert_eq!(toy.turn(), ["write StatefulSet"]);
     assert_eq!(toy.pods.len(), 1);
