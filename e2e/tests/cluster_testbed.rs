@@ -66,7 +66,14 @@ fn reach(namespace: &Namespace, pod: &str, address: &str) -> Option<String> {
 }
 
 fn address(namespace: &Namespace, kind: &str, name: &str, field: &str) -> String {
-    namespace.get(&[kind, name]).unwrap().pointer(field).unwrap().as_str().unwrap().to_owned()
+    namespace
+        .get(&[kind, name])
+        .unwrap()
+        .pointer(field)
+        .unwrap()
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
@@ -102,13 +109,21 @@ fn pods_of_all_nodes_reach_one_another_services_and_this_machine_and_it_reaches_
     for from in &pods {
         for to in &pods {
             let direct = format!("{}:8080", address(&namespace, "pod", to, "/status/podIP"));
-            assert_eq!(reach(&namespace, from, &direct).as_ref(), Some(to), "{from} to {to}");
+            assert_eq!(
+                reach(&namespace, from, &direct).as_ref(),
+                Some(to),
+                "{from} to {to}"
+            );
             let service = format!("{}:80", address(&namespace, "service", to, "/spec/clusterIP"));
             wait_for(&format!("{from} to reach the service of {to}"), PATIENCE, || {
                 (reach(&namespace, from, &service).as_ref() == Some(to)).then_some(())
             });
         }
-        assert_eq!(reach(&namespace, from, &outside).as_deref(), Some("outside"), "{from}");
+        assert_eq!(
+            reach(&namespace, from, &outside).as_deref(),
+            Some("outside"),
+            "{from}"
+        );
         let own = address(&namespace, "pod", from, "/status/podIP");
         let mut answer = String::new();
         let mut stream = TcpStream::connect((own.as_str(), 8080)).unwrap();
@@ -131,7 +146,9 @@ fn a_redis_outside_of_the_cluster_is_reached_from_pods() {
         assert_eq!(reach(&namespace, pod, &redis.address()), None);
         let after: String = redis::cmd("INFO").arg("stats").query(&mut connection).unwrap();
         let connections = |info: &str| {
-            let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+            let line = info
+                .lines()
+                .find_map(|line| line.strip_prefix("total_connections_received:"));
             line.unwrap().trim().parse::<u64>().unwrap()
         };
         assert_eq!(connections(&after), connections(&before) + 1);
@@ -165,7 +182,10 @@ fn the_audit_log_says_who_asked_for_what() {
         ]
     );
     let writes = audit.writes_of("kubernetes-admin");
-    assert!(writes.iter().all(|request| request.verb == "create"), "{writes:?}");
+    assert!(
+        writes.iter().all(|request| request.verb == "create"),
+        "{writes:?}"
+    );
 }
 
 #[test]
@@ -174,9 +194,17 @@ fn pods_outlive_a_control_plane_that_is_killed_and_it_comes_back_with_what_it_kn
     let namespace = cluster.namespace("testbed-faults");
     let pods = make_pods(&namespace, &nodes);
     let address = address(&namespace, "pod", &pods[0], "/status/podIP");
-    let uid = |cluster: &Cluster| cluster.get(&["-n", "testbed-faults", "pod", &pods[0]]).unwrap()["metadata"]["uid"].clone();
+    let uid = |cluster: &Cluster| {
+        cluster.get(&["-n", "testbed-faults", "pod", &pods[0]]).unwrap()["metadata"]["uid"].clone()
+    };
     let before = uid(&cluster);
-    for part in ["apiserver", "etcd", "controller-manager", "scheduler", "kubelet-1"] {
+    for part in [
+        "apiserver",
+        "etcd",
+        "controller-manager",
+        "scheduler",
+        "kubelet-1",
+    ] {
         let stopped = cluster.stop(part);
         if part == "apiserver" {
             let ready = cluster.try_kubectl(["get", "--raw", "/readyz", "--request-timeout=5s"]);
