@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::repository;
+use crate::{repository, target};
 
 /// The oldest version of Kubernetes that the chart is for. A Helm that was built from source knows no version of its own.
 const KUBERNETES: &str = "1.30.0";
@@ -20,7 +20,7 @@ pub fn chart() -> PathBuf {
 /// # Panics
 /// If there is none.
 pub fn helm<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
-    let program = program();
+    let program = helm_program();
     let output = Command::new(&program)
         .args(args)
         .current_dir(repository())
@@ -31,15 +31,9 @@ pub fn helm<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Out
     })
 }
 
-/// The one that was built for the tests' cluster, or that of PATH.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a file");
-    // The file is in `deps`, in the folder of its profile, in the target folder.
-    let target = test
-        .ancestors()
-        .nth(3)
-        .expect("tests lie in a folder of their profile");
-    let built = target.join("cluster/bin/helm");
+/// Helm: the one that was built for the tests' cluster, or that of PATH.
+pub fn helm_program() -> PathBuf {
+    let built = target().join("cluster/bin/helm");
     if built.exists() { built } else { "helm".into() }
 }
 

@@ -1,7 +1,8 @@
-//! What the end-to-end tests share: the built program, the chart, a real Redis, and waiting for conditions.
+//! What the end-to-end tests share: the built program, the chart, a real cluster, a real Redis, and waiting for conditions.
 //!
 //! Everything that is started here is ended here, by its process id, whatever becomes of the test.
 
+pub mod cluster;
 mod crew;
 mod helm;
 mod program;
@@ -9,7 +10,7 @@ mod redis_server;
 mod wait;
 
 pub use crew::Crew;
-pub use helm::{chart, helm, render};
-pub use program::{Finished, Run, manifest, repository, waterspout};
+pub use helm::{chart, helm, helm_program, render};
+pub use program::{Finished, Run, manifest, repository, target, waterspout};
 pub use redis_server::RedisServer;
 pub use wait::wait_for;

@@ -19,6 +19,14 @@ pub fn repository() -> &'static Path {
         .expect("this crate lies in the repository")
 }
 
+/// The folder of what was built.
+pub fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a file");
+    // The file is in `deps`, in the folder of its profile.
+    let target = test.ancestors().nth(3);
+    target.expect("tests lie in a folder of their profile").to_owned()
+}
+
 /// The program, which must have been built in the profile of the tests.
 ///
 /// # Panics

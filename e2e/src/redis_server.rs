@@ -1,4 +1,4 @@
-//! A real Redis on loopback, with a directory of its own.
+//! A real Redis on an address of this machine, with a directory of its own.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -10,23 +10,33 @@ use crate::wait_for;
 
 /// A server that ends with this value.
 pub struct RedisServer {
+    host: &'static str,
     port: u16,
     directory: TempDir,
     child: Option<Child>,
 }
 
 impl RedisServer {
-    /// Starts a server on a free port, which writes every change to its disk.
+    /// Starts a server on a free port of loopback, which writes every change to its disk.
     ///
     /// # Panics
     /// If there is no `redis-server`, or it does not come up.
     pub fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
+        Self::start_on("127.0.0.1")
+    }
+
+    /// Starts a server that listens on another address, such as [`MACHINE`](crate::cluster::MACHINE), where pods reach it.
+    ///
+    /// # Panics
+    /// If this machine does not have the address, there is no `redis-server`, or it does not come up.
+    pub fn start_on(host: &'static str) -> Self {
+        let port = TcpListener::bind((host, 0))
             .and_then(|listener| listener.local_addr())
-            .expect("loopback has a free port")
+            .unwrap_or_else(|error| panic!("find a free port of {host}: {error}"))
             .port();
         let directory = TempDir::new().expect("a temporary directory can be made");
         let mut server = Self {
+            host,
             port,
             directory,
             child: None,
@@ -37,7 +47,7 @@ impl RedisServer {
 
     /// Where it listens, as `host:port`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.host, self.port)
     }
 
     /// A connection to it.
@@ -62,7 +72,10 @@ impl RedisServer {
                 "--port",
                 &self.port.to_string(),
                 "--bind",
-                "127.0.0.1",
+                self.host,
+                // Who reaches the address may use it; it is either loopback or the network of the tests.
+                "--protected-mode",
+                "no",
                 "--save",
                 "",
                 "--appendonly",

@@ -21,10 +21,11 @@ const PROGRAMS: &str = "wsp-programs";
 #[derive(Debug, PartialEq, Eq)]
 struct Hierarchy {
     mount: PathBuf,
+    is_first_version: bool,
     controllers: Vec<String>,
 }
 
-/// The hierarchies that are in use: those of version 1, or if there are none, the one of version 2.
+/// All hierarchies, those of version 1 first.
 fn parse(mounts: &str) -> Vec<Hierarchy> {
     let of_kind = |wanted: &str| -> Vec<Hierarchy> {
         mounts
@@ -36,17 +37,23 @@ fn parse(mounts: &str) -> Vec<Hierarchy> {
                 };
                 (kind == wanted).then(|| Hierarchy {
                     mount: mount.into(),
+                    is_first_version: kind == "cgroup",
                     controllers: options.split(',').map(str::to_owned).collect(),
                 })
             })
             .collect()
     };
-    let first = of_kind("cgroup");
-    if first.is_empty() {
-        of_kind("cgroup2")
-    } else {
-        first
+    let mut all = of_kind("cgroup");
+    all.extend(of_kind("cgroup2"));
+    all
+}
+
+/// Those that kubelets use: where there are both versions, the first. In the second a runtime leaves empty groups.
+fn in_use(mut all: Vec<Hierarchy>) -> Vec<Hierarchy> {
+    if all.iter().any(|one| one.is_first_version) {
+        all.retain(|one| one.is_first_version);
     }
+    all
 }
 
 impl Hierarchy {
@@ -64,9 +71,9 @@ fn hierarchies() -> anyhow::Result<Vec<Hierarchy>> {
     Ok(found)
 }
 
-/// Makes the groups, and says into which file a program's process writes its id to belong to the cluster.
+/// Makes the groups.
 pub(super) fn make(nodes: u8) -> anyhow::Result<()> {
-    let hierarchies = hierarchies()?;
+    let hierarchies = in_use(hierarchies()?);
     for hierarchy in &hierarchies {
         for host in Host::all(nodes) {
             let group = hierarchy.mount.join(host.group());
@@ -86,7 +93,7 @@ pub(super) fn make(nodes: u8) -> anyhow::Result<()> {
 
 /// The file into which a process writes its id to belong to the cluster.
 pub(super) fn entrance() -> anyhow::Result<PathBuf> {
-    Ok(programs(&hierarchies()?).join("cgroup.procs"))
+    Ok(programs(&in_use(hierarchies()?)).join("cgroup.procs"))
 }
 
 /// One hierarchy is enough to know processes by; it is one that containers have no reason to touch.
@@ -169,7 +176,8 @@ mod tests {
                       cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu 0 0\n\
                       cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n\
                       cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n";
-        let found = parse(hybrid);
+        assert_eq!(parse(hybrid).len(), 3);
+        let found = in_use(parse(hybrid));
         assert_eq!(found.len(), 2);
         assert!(found[0].has("cpu") && found[1].has("pids"));
         assert_eq!(programs(&found), Path::new("/sys/fs/cgroup/pids/wsp-programs"));
@@ -177,7 +185,9 @@ mod tests {
 
     #[test]
     fn version_2_is_used_where_it_is_alone() {
-        let found = parse("cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nodev 0 0\nproc /proc proc rw 0 0\n");
+        let found = in_use(parse(
+            "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nodev 0 0\nproc /proc proc rw 0 0\n",
+        ));
         assert_eq!(programs(&found), Path::new("/sys/fs/cgroup/wsp-programs"));
         assert_eq!(parse("proc /proc proc rw 0 0\nodd\n"), []);
     }

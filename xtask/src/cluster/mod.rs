@@ -152,7 +152,8 @@ pub(crate) fn up(workspace: &Workspace, nodes: u8) -> anyhow::Result<bool> {
     let kubeconfig = places.kubeconfig();
     let already = if was_up { " already" } else { "" };
     say(&format!(
-        "the cluster is up{already}, with {nodes} nodes; export KUBECONFIG={}",
+        "the cluster is up{already}, with {}; export KUBECONFIG={}",
+        count(nodes),
         kubeconfig.display()
     ));
     Ok(was_up)
@@ -218,6 +219,12 @@ fn require(places: &Places) -> anyhow::Result<u8> {
     up::nodes(places).context("no cluster is up; run `cargo xtask cluster up`")
 }
 
+/// A number of nodes in words.
+fn count(nodes: u8) -> String {
+    let s = if nodes == 1 { "" } else { "s" };
+    format!("{nodes} node{s}")
+}
+
 fn require_part(places: &Places, part: Part) -> anyhow::Result<()> {
     require_host(places, part.host())
 }
@@ -225,7 +232,7 @@ fn require_part(places: &Places, part: Part) -> anyhow::Result<()> {
 fn require_host(places: &Places, host: Host) -> anyhow::Result<()> {
     let nodes = require(places)?;
     if !Host::all(nodes).contains(&host) {
-        bail!("the cluster has {nodes} nodes, and no {host}");
+        bail!("the cluster has {}, and no {host}", count(nodes));
     }
     Ok(())
 }

@@ -101,7 +101,10 @@ pub(super) fn start(places: &Places, part: Part) -> anyhow::Result<()> {
 }
 
 fn make(workspace: &Workspace, places: &Places, nodes: u8) -> anyhow::Result<()> {
-    say(&format!("making a cluster of {nodes} nodes (about 10 seconds)"));
+    say(&format!(
+        "making a cluster of {} (about 10 seconds)",
+        super::count(nodes)
+    ));
     let started = Instant::now();
     let pause = images::make_pause(workspace, places)?;
     write_configs(workspace, places, nodes)?;
