@@ -155,7 +155,10 @@ impl Shared {
             let reply: Option<StreamReadReply> = connection
                 .xread_options(&["out"], &[&after], &options)
                 .expect("Redis gives ids");
-            let entries = reply.into_iter().flat_map(|reply| reply.keys).flat_map(|key| key.ids);
+            let entries = reply
+                .into_iter()
+                .flat_map(|reply| reply.keys)
+                .flat_map(|key| key.ids);
             let mut ids = Vec::new();
             for entry in entries {
                 let id: Option<u64> = entry.get("id");

@@ -4,12 +4,14 @@
 
 pub mod cluster;
 mod crew;
+mod flow;
 mod helm;
 mod program;
 mod redis_server;
 mod wait;
 
 pub use crew::Crew;
+pub use flow::{Flow, Window};
 pub use helm::{chart, helm, helm_program, render};
 pub use program::{Finished, Run, manifest, repository, target, waterspout};
 pub use redis_server::RedisServer;

@@ -17,13 +17,12 @@ const PROGRAMS: [&str; 5] = ["build", "--release", "--locked", "--workspace", "-
 const TESTS: [&str; 5] = ["test", "--release", "--locked", "--workspace", "--no-fail-fast"];
 
 /// The tests of a cluster: all that are in files called so.
-const CLUSTER_TESTS: [&str; 10] = [
+const CLUSTER_TESTS: [&str; 9] = [
     "test",
     "--release",
     "--locked",
     "--quiet",
-    "-p",
-    "waterspout-e2e",
+    "--workspace",
     "--test",
     "cluster*",
     "--",

@@ -5,9 +5,11 @@
 
 mod audit;
 mod namespace;
+mod processes;
 
 pub use audit::{Audit, Request};
 pub use namespace::{Namespace, is, why};
+pub use processes::{PodProcess, processes_of};
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -80,6 +80,15 @@ impl Namespace {
             .unwrap_or_else(|error| panic!("the API server refuses the manifest: {error}"));
     }
 
+    /// Makes the objects of a manifest that is too large to be kept in an annotation, as `kubectl apply` does.
+    ///
+    /// # Panics
+    /// If the API server refuses it.
+    pub fn apply_large(&self, manifest: &str) {
+        let (_directory, path) = crate::manifest(manifest);
+        self.kubectl(&["create", "-f", &path.to_string_lossy()]);
+    }
+
     /// An object, or a list of them, as JSON. `None` if there is none.
     pub fn get(&self, what: &[&str]) -> Option<Value> {
         self.cluster.get(&[&["-n", &self.name], what].concat())
