@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn the_start_is_found_behind_any_name_and_the_dead_have_none() {
         let stat = |name: &str, state: &str| {
-            format!("7 ({name}) {state} 1 7 7 0 -1 4 5 6 7 8 9 10 11 12 13 20 0 1 0 4711 99 98\n")
+            format!("7 ({name}) {state} 1 7 7 0 -1 4 5 6 7 8 9 10 11 12 20 0 1 0 4711 99 98\n")
         };
         assert_eq!(parse_start(&stat("etcd", "S")).as_deref(), Some("4711"));
         assert_eq!(parse_start(&stat("a b) S (c", "R")).as_deref(), Some("4711"));
