@@ -144,7 +144,7 @@ fn a_plan_that_no_config_map_takes_is_named() {
     let namespace = cluster.namespace("bad-size");
     // Few characters for the API server, and many in a plan.
     let mut text = manifest("large", "replicas: 1", "numbers");
-    for bolt in 0..200 {
+    for bolt in 0..190 {
         writeln!(text, "  - name: bolt-{bolt}\n    stdout: {{}}\n    inputs:").unwrap();
         text.push_str("    - {from: numbers}\n");
         for other in 0..60 {

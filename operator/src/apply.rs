@@ -57,8 +57,19 @@ impl ApplyError {
         matches!(&**source, kube::Error::Api(status) if status.code == 409)
     }
 
+    /// Whether the namespace is about to go, and the topology with it.
+    pub(crate) fn is_end_of_namespace(&self) -> bool {
+        let Self::ApplyObject { source, .. } = self else {
+            return false;
+        };
+        matches!(&**source, kube::Error::Api(status) if status.code == 403 && status.message.contains("is being terminated"))
+    }
+
     /// A reason and a sentence for the topology's Events, where the cluster refuses something.
     pub(crate) fn notice(&self) -> Option<Notice> {
+        if self.is_end_of_namespace() {
+            return None;
+        }
         let (reason, note) = match self {
             Self::NameTaken { .. } => ("NameTaken", self.to_string()),
             Self::ApplyObject { source, .. } | Self::RemoveObject { source, .. } => match &**source {

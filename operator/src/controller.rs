@@ -105,7 +105,7 @@ async fn look_after(client: &Client, scope: Option<&str>, settings: Settings, he
             }
         });
     let ready = async {
-        if caches.filled().await.is_ok() {
+        if caches.fill().await.is_ok() {
             health.ready.store(true, Ordering::SeqCst);
         }
         std::future::pending::<()>().await;
@@ -162,7 +162,7 @@ async fn steps(topology: &Topology, reconciler: &Reconciler) -> Result<Action, R
 
 fn again_later(topology: Arc<Topology>, error: &ReconcileError, reconciler: Arc<Reconciler>) -> Action {
     if let ReconcileError::Apply(error) = error
-        && error.is_conflict()
+        && (error.is_conflict() || error.is_end_of_namespace())
     {
         tracing::debug!(topology = key(&topology), "{}", chain(error));
         return Action::requeue(jittered(FIRST_PAUSE));

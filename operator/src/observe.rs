@@ -18,6 +18,7 @@ use kube::runtime::{Predicate, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
+use tokio::sync::watch;
 use waterspout_api::resource::Topology;
 
 use crate::owned::{KINDS, Kind, MANAGED_LABEL, MANAGER, TOPOLOGY_LABEL};
@@ -51,6 +52,7 @@ pub(crate) struct Caches {
     topologies: Store<Topology>,
     pods: Store<Pod>,
     owned: Vec<(&'static Kind, Store<DynamicObject>)>,
+    is_filled: watch::Sender<bool>,
     memory: Mutex<HashMap<String, Memory>>,
 }
 
@@ -72,17 +74,17 @@ impl Caches {
     /// Begins to watch a namespace, or all.
     pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Self, Watches) {
         let ours = format!("{MANAGED_LABEL}={MANAGER}");
-        let (topologies, coming) = watch::<Topology>(api(client, namespace), None, ());
+        let (topologies, coming) = begin::<Topology>(api(client, namespace), None, ());
         // The status is the operator's own word.
         let changed = predicates::generation.combine(predicates::labels);
         let topologies_coming = coming.predicate_filter(changed, Default::default()).boxed();
-        let (pods, pods_coming) = watch::<Pod>(api(client, namespace), Some(&ours), ());
+        let (pods, pods_coming) = begin::<Pod>(api(client, namespace), Some(&ours), ());
         let mut owned = Vec::new();
         let mut owned_coming = Vec::new();
         for kind in &KINDS {
             let resource = kind.resource();
             let api = dynamic_api(client, namespace, &resource);
-            let (store, coming) = watch(api, Some(&ours), resource);
+            let (store, coming) = begin(api, Some(&ours), resource);
             owned.push((kind, store));
             owned_coming.push((kind, coming));
         }
@@ -91,6 +93,7 @@ impl Caches {
             topologies,
             pods,
             owned,
+            is_filled: watch::Sender::new(false),
             memory: Mutex::default(),
         };
         let watches = Watches {
@@ -106,23 +109,23 @@ impl Caches {
         self.topologies.clone()
     }
 
-    /// Waits until every cache was filled once.
-    pub(crate) async fn filled(&self) -> Result<(), ObserveError> {
+    /// Waits until every cache was filled once, and lets those look who wait for it. To be called once: a store wakes
+    /// one waiter only, and that of the topologies is the controller.
+    pub(crate) async fn fill(&self) -> Result<(), ObserveError> {
         let ended = |kind| move |_| ObserveError::WatchEnded(kind);
-        self.topologies
-            .wait_until_ready()
-            .await
-            .map_err(ended("topologies"))?;
         self.pods.wait_until_ready().await.map_err(ended("pods"))?;
         for (kind, store) in &self.owned {
             store.wait_until_ready().await.map_err(ended(kind.plural))?;
         }
+        self.is_filled.send_replace(true);
         Ok(())
     }
 
     /// Looks at a topology.
     pub(crate) async fn look<'a>(&self, topology: &'a Topology) -> Result<World<'a>, ObserveError> {
-        self.filled().await?;
+        let mut is_filled = self.is_filled.subscribe();
+        // The sender is here, so this ends when it is true.
+        let _ = is_filled.wait_for(|is_filled| *is_filled).await;
         let name = topology.name_any();
         let namespace = topology.namespace().unwrap_or_default();
         let uid = topology.uid().unwrap_or_default();
@@ -264,7 +267,7 @@ fn dynamic_api(client: &Client, namespace: Option<&str>, kind: &ApiResource) -> 
     }
 }
 
-fn watch<K>(api: Api<K>, labels: Option<&str>, kind: K::DynamicType) -> (Store<K>, Coming<K>)
+fn begin<K>(api: Api<K>, labels: Option<&str>, kind: K::DynamicType) -> (Store<K>, Coming<K>)
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
     K::DynamicType: Clone + Eq + std::hash::Hash + std::fmt::Debug + Send + Sync + Unpin,

@@ -34,7 +34,7 @@ pub struct SpoutSpec {
     /// revision.
     #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
     pub name: String,
-    /// How many tasks of it run: 1 to 1024, 1 by default. Changing it starts a new epoch.
+    /// How many tasks of it run: 1 to 1024, 1 by default. Changing it makes a new revision.
     #[serde(default = "super::one")]
     #[schemars(range(min = 1, max = 1024))]
     pub replicas: u32,
@@ -75,7 +75,7 @@ pub struct BoltSpec {
     /// revision.
     #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
     pub name: String,
-    /// How many tasks of it run: 1 to 1024, 1 by default. Changing it starts a new epoch.
+    /// How many tasks of it run: 1 to 1024, 1 by default. Changing it makes a new revision.
     #[serde(default = "super::one")]
     #[schemars(range(min = 1, max = 1024))]
     pub replicas: u32,

@@ -78,14 +78,14 @@ pub struct TopologySpec {
     #[serde(default)]
     pub delivery: DeliverySpec,
     /// The spouts, which bring tuples in: 1 to 256, each with a name of its own. Adding, removing or changing one
-    /// makes a new revision, except for its `replicas`.
+    /// makes a new revision.
     #[schemars(
         length(min = 1, max = 256),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub spouts: Vec<SpoutSpec>,
     /// The bolts, which take tuples and emit others or pass them on to the outside: at most 256, each with a name of
-    /// its own. None by default. Adding, removing or changing one makes a new revision, except for its `replicas`.
+    /// its own. None by default. Adding, removing or changing one makes a new revision.
     #[serde(default)]
     #[schemars(
         length(max = 256),

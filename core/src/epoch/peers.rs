@@ -93,6 +93,12 @@ impl Machine {
         epoch < since && !self.lacks(Mutation::GivenUpLetIn)
     }
 
+    /// Whether this life of a peer is listened to.
+    pub fn is_linked(&self, peer: WorkerIndex, incarnation: Incarnation) -> bool {
+        let link = self.links.get(&peer);
+        link.is_some_and(|link| link.incarnation == incarnation)
+    }
+
     pub(super) fn on_peer_up(&mut self, peer: WorkerIndex, incarnation: Incarnation, hello: Hello) {
         if let Some(plan) = hello.plan {
             self.learn(plan);

@@ -211,6 +211,11 @@ impl Epochs {
         self.machine().newest_plan().map_or(0, |plan| plan.epoch.0)
     }
 
+    /// Whether a worker that there is a connection to is listened to.
+    pub(super) fn is_linked(&self, worker: PeerId) -> bool {
+        self.machine().is_linked(worker.index, worker.incarnation)
+    }
+
     /// Whether a worker has a part in the epoch that runs here.
     pub(super) fn runs(&self, worker: PeerId) -> bool {
         inbound::runs(&self.machine(), worker)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use waterspout_core::epoch::{Event, Hello};
+use waterspout_core::epoch::{Event, Hello, Message};
 use waterspout_core::finish::{self, FinishStep, TaskState};
 use waterspout_core::graph::ComponentId;
 use waterspout_core::placement::WorkerIndex;
@@ -48,6 +48,8 @@ pub(super) struct Life<W> {
     epochs: Epochs,
     /// What peers said when their side of the connection came up, before this side did.
     hellos: BTreeMap<WorkerIndex, (PeerId, Hello)>,
+    /// The newest epoch that was known when those were greeted again that are not listened to.
+    greeted_in: u64,
     /// The epoch that the states are of.
     states_of: u64,
     complete: bool,
@@ -87,6 +89,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             leaving: None,
             epochs,
             hellos: BTreeMap::new(),
+            greeted_in: 0,
             states_of: 0,
             complete: false,
         }
@@ -202,11 +205,28 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             self.hellos.insert(peer.index, (peer, hello));
             return Ok(());
         }
+        if self.epochs.is_linked(peer) {
+            // It greets again, since it knows a newer plan.
+            return self.epochs.hear(peer, Message::State(hello.state));
+        }
         self.epochs.happen(Event::PeerUp {
             peer: peer.index,
             incarnation: peer.incarnation,
             hello,
         })
+    }
+
+    /// Greets those again that are connected and not listened to: a newer plan may name them.
+    fn greet_again(&mut self) {
+        let newest = self.epochs.newest();
+        if newest == self.greeted_in {
+            return;
+        }
+        self.greeted_in = newest;
+        for peer in self.up.values().filter(|peer| !self.epochs.is_linked(**peer)) {
+            let hello = self.epochs.hello();
+            self.send(peer.index, &Control::Hello { hello, answer: true });
+        }
     }
 
     fn disconnected(&mut self, peer: PeerId, reason: &str) -> Result<(), WorkerError> {
@@ -277,6 +297,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             self.epochs.read(plan)?;
             self.status.set_plan(self.epochs.newest_plan());
         }
+        self.greet_again();
         self.epochs.tick()?;
         self.set_progress();
         self.look_after_tasks()?;
