@@ -22,7 +22,8 @@ use waterspout_core::component::duration;
 
 pub use check::{ComponentFault, SpecFault};
 pub use component::{
-    AllGrouping, BoltSpec, GlobalGrouping, InputSpec, ShuffleGrouping, SpoutSpec, StreamSpec,
+    AllGrouping, BoltSpec, DirectGrouping, GlobalGrouping, InputSpec, LocalOrShuffleGrouping, NoneGrouping,
+    ShuffleGrouping, SpoutSpec, StreamSpec,
 };
 pub(crate) use component::{FIELD_PATTERN, NAME_PATTERN};
 pub use graph::ToGraphError;

@@ -201,16 +201,32 @@ impl<'a> Check<'a> {
             if !seen.insert((&input.from, &input.stream)) {
                 self.fault(place.clone().field("from"), Problem::DuplicateInput);
             }
-            if let GroupingSpec::Fields(fields) = &input.grouping {
+            let is_direct = input.grouping == GroupingSpec::Direct;
+            if stream.direct != is_direct {
+                let (component, stream) = (input.from.clone(), input.stream.clone());
+                let problem = if is_direct {
+                    Problem::NotDirect { component, stream }
+                } else {
+                    Problem::Direct { component, stream }
+                };
+                let field = if is_direct { "direct" } else { "from" };
+                self.fault(place.clone().field(field), problem);
+            }
+            let by_fields = match &input.grouping {
+                GroupingSpec::Fields(fields) => Some((fields, "fields")),
+                GroupingSpec::PartialKey(fields) => Some((fields, "partialKey")),
+                _ => None,
+            };
+            if let Some((fields, key)) = by_fields {
                 let known = stream.fields.clone();
-                self.fields(fields, place.clone().field("fields"));
+                self.fields(fields, place.clone().field(key));
                 for field in fields.iter().filter(|field| !known.contains(field)) {
                     let nearest = nearest(field, known.iter().map(String::as_str));
                     let problem = Problem::UnknownField {
                         field: field.clone(),
                         nearest,
                     };
-                    self.fault(place.clone().field("fields"), problem);
+                    self.fault(place.clone().field(key), problem);
                 }
             }
         }

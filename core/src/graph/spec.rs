@@ -24,6 +24,9 @@ pub struct ComponentSpec {
     pub config: serde_json::Value,
     /// Its number of tasks.
     pub replicas: u32,
+    /// How often a bolt gets a tick, in milliseconds; never if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick_every_ms: Option<u64>,
     /// What it reads; nothing for a spout.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<InputSpec>,
@@ -59,12 +62,27 @@ pub struct InputSpec {
 pub enum GroupingSpec {
     /// Evenly.
     Shuffle,
+    /// Evenly to the tasks of the sender's worker; as shuffle if it has none.
+    LocalOrShuffle,
     /// Equal values of these fields to the same task.
     Fields(Vec<String>),
+    /// Equal values of these fields to the less loaded of two tasks.
+    PartialKey(Vec<String>),
     /// All to the first task.
     Global,
     /// A copy to each task.
     All,
+    /// The sender does not care: evenly.
+    None,
+    /// The sender names the task.
+    Direct,
+    /// As code of the worker chooses.
+    Custom {
+        /// The name that the code is registered with.
+        grouping: String,
+        /// Its settings.
+        config: serde_json::Value,
+    },
 }
 
 /// One output stream.
@@ -75,4 +93,7 @@ pub struct StreamSpec {
     pub name: String,
     /// The names of its fields, in order.
     pub fields: Vec<String>,
+    /// Whether the sender names the task that each tuple goes to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
 }

@@ -182,6 +182,7 @@ impl Node {
                     })?;
             }
         }
+        let here: Arc<Vec<u32>> = Arc::new(tasks_here(plan, settings.me).collect());
         for (task, slot) in (0u32..)
             .zip(&places)
             .filter_map(|(task, place)| Some((task, place.slot()?)))
@@ -190,6 +191,7 @@ impl Node {
                 epoch,
                 ledger: wiring::ledger(plan, task, settings.starts),
                 downstream: wiring::gates(self, plan.graph(), &places, task),
+                here: Arc::clone(&here),
             });
             slot.thaw();
         }

@@ -47,6 +47,8 @@ pub enum Command {
         ledger: LedgerSettings,
         /// The gates that its output goes through, those of its own cycle left out.
         downstream: Vec<Arc<Gate>>,
+        /// The tasks of this worker, sorted.
+        here: Arc<Vec<u32>>,
     },
 }
 
@@ -382,8 +384,10 @@ impl Slot {
                     epoch,
                     ledger,
                     downstream,
+                    here,
                 } => {
                     core.renew(ledger)?;
+                    core.output().place(|task| here.binary_search(&task).is_ok());
                     running.epoch = epoch;
                     running.downstream = downstream;
                 }

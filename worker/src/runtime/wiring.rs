@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use rand::random;
 use thiserror::Error;
-use waterspout_core::graph::{Component, Graph, Role, TaskId};
+use waterspout_core::graph::{Component, Graph, Role, StreamId, TaskId};
 use waterspout_core::ledger::LedgerSettings;
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
@@ -17,7 +17,7 @@ use waterspout_core::routing::Router;
 use super::slot::Slot;
 use super::{Node, Place};
 use crate::component::registry::{self, BoltVisitor, SpoutVisitor};
-use crate::component::{Bolt, ComponentError, Context, InputFields, Spout};
+use crate::component::{Bolt, ComponentError, Context, InputFields, OutputShape, Spout};
 use crate::gate::Gate;
 use crate::task::{BoltTask, Output, OutputEdge, OutputStream, SpoutTask, TaskCore};
 use crate::volume::VolumeError;
@@ -77,12 +77,13 @@ pub struct Settings {
 struct Host {
     output: Output,
     ledger: LedgerSettings,
+    tick_every: Option<u64>,
 }
 
 impl BoltVisitor for Host {
     type Out = Result<Box<dyn TaskCore>, ComponentError>;
     fn visit<B: Bolt>(self, bolt: B) -> Self::Out {
-        Ok(Box::new(BoltTask::new(bolt, self.output)))
+        Ok(Box::new(BoltTask::new(bolt, self.output, self.tick_every)))
     }
 }
 
@@ -160,7 +161,7 @@ fn make(
         outputs: component
             .streams
             .iter()
-            .map(|&stream| graph.stream(stream).fields.clone())
+            .map(|&stream| shape(graph, stream))
             .collect(),
         base: settings.base.clone(),
         shared_stdout: settings.shared_stdout,
@@ -169,6 +170,7 @@ fn make(
     let host = Host {
         output: output(plan, component, task),
         ledger: ledger(plan, task, settings.starts),
+        tick_every: component.tick_every_ms.map(|every| every.saturating_mul(1_000)),
     };
     match component.role {
         Role::Spout => registry::make_spout(&component.kind, &component.config, &context, host)?,
@@ -191,6 +193,19 @@ pub(crate) fn ledger(plan: &ParsedPlan, task: u32, starts: u64) -> LedgerSetting
     }
 }
 
+fn shape(graph: &Graph, stream: StreamId) -> OutputShape {
+    let declared = graph.stream(stream);
+    OutputShape {
+        name: declared.name.clone(),
+        fields: declared.fields.clone(),
+        readers: graph
+            .edges_from(stream)
+            .iter()
+            .map(|edge| (graph.component(edge.to).name.clone(), graph.tasks_of(edge.to)))
+            .collect(),
+    }
+}
+
 fn output(plan: &ParsedPlan, component: &Component, task: u32) -> Output {
     let graph = plan.graph();
     let streams = component
@@ -198,7 +213,9 @@ fn output(plan: &ParsedPlan, component: &Component, task: u32) -> Output {
         .iter()
         .map(|&id| OutputStream {
             id: id.0,
+            name: graph.stream(id).name.clone(),
             fields: graph.stream(id).fields.len() as u32,
+            direct: graph.stream(id).direct,
             edges: graph
                 .edges_from(id)
                 .iter()

@@ -6,11 +6,13 @@
 
 mod bolt;
 mod finish;
+mod open;
 mod output;
 mod spout;
 
 pub use bolt::BoltTask;
-pub use output::{Output, OutputEdge, OutputStream, Shipped};
+pub use open::Shipped;
+pub use output::{Output, OutputEdge, OutputStream};
 pub use spout::SpoutTask;
 
 use waterspout_core::finish::TaskState;

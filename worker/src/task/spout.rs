@@ -61,6 +61,20 @@ impl EmitRoot for Roots<'_> {
         Ok(())
     }
 
+    fn emit_root_direct(
+        &mut self,
+        stream: usize,
+        task: u32,
+        message: u64,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        let bytes = self.output.write_direct(stream, row)?;
+        let root = self.ledger.open(message, bytes, self.now);
+        let ledger = &mut *self.ledger;
+        self.output
+            .send_direct(stream, task, Some(root), |frame| ledger.register_last(frame))
+    }
+
     #[inline]
     fn room(&self) -> usize {
         self.ledger.room()
@@ -128,7 +142,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
             }
             return Ok(Ran::Idle(self.ledger.next_expiry()));
         }
-        let stop_at = self.output.bytes + OUTPUT_BUDGET;
+        let stop_at = self.output.bytes() + OUTPUT_BUDGET;
         for _ in 0..POLLS {
             if self.ended || now < self.poll_at || !self.ledger.has_room() {
                 let poll_at = if self.ended || now >= self.poll_at {
@@ -151,7 +165,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
                 Polled::Done => self.ended = true,
             }
             self.account()?;
-            if self.output.bytes >= stop_at {
+            if self.output.bytes() >= stop_at {
                 break;
             }
         }
