@@ -9,6 +9,7 @@ use std::fmt;
 use waterspout_core::component::check::{ConfigFault, ConfigPlace, StreamShape};
 use waterspout_core::component::{count, file, generator, redis, split, stdout};
 use waterspout_core::graph::{Graph, GraphFault, Role};
+use waterspout_core::plan::DeliveryMode;
 
 use super::{BoltSpec, SpoutSpec, StreamSpec, ToGraphError, TopologySpec};
 
@@ -78,8 +79,14 @@ impl TopologySpec {
             .map(SpecFault::Component)
             .collect();
         match Graph::parse(spec) {
-            Ok(graph) if faults.is_empty() => return Ok(graph),
-            Ok(_) => {}
+            Ok(graph) => {
+                if self.delivery.mode == DeliveryMode::AtMostOnce {
+                    faults.extend(graph.untracked_cycle().map(SpecFault::Graph));
+                }
+                if faults.is_empty() {
+                    return Ok(graph);
+                }
+            }
             Err(found) => faults.extend(found.into_iter().map(SpecFault::Graph)),
         }
         Err(faults)

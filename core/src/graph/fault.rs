@@ -125,6 +125,17 @@ pub enum Problem {
         /// The name that was meant, perhaps.
         nearest: Option<String>,
     },
+    /// A spout declares the stream that every spout has.
+    #[error(
+        "every spout has a stream '{}' already; give this one another name",
+        crate::component::DEAD_LETTERS
+    )]
+    DeadLetters,
+    /// A cycle whose tuples are not tracked.
+    #[error(
+        "'{0}' is in a cycle, whose tuples are bounded only while they are tracked; take `mode: AtLeastOnce`, or take out the cycle"
+    )]
+    UntrackedCycle(String),
     /// A grouping of a direct stream that is not `direct`.
     #[error("the stream '{stream}' of '{component}' is direct; read it with `direct: {{}}`")]
     Direct {

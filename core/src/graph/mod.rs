@@ -125,21 +125,22 @@ impl Graph {
     /// # Errors
     /// Everything that is wrong with it, in the order of the manifest.
     pub fn parse(spec: GraphSpec) -> Result<Self, Vec<GraphFault>> {
-        let faults = check::faults(&spec);
+        let whole = spec.with_dead_letters();
+        let faults = check::faults(&spec, &whole);
         if faults.is_empty() {
-            Ok(Self::number(spec))
+            Ok(Self::number(spec, &whole))
         } else {
             Err(faults)
         }
     }
 
     /// Gives everything its number. The spec was checked.
-    fn number(spec: GraphSpec) -> Self {
+    fn number(spec: GraphSpec, whole: &GraphSpec) -> Self {
         let mut streams = Vec::new();
         let mut first_tasks = Vec::new();
         let mut tasks = 0;
         let mut components: Vec<Component> = Vec::new();
-        for (index, component) in spec.components.iter().enumerate() {
+        for (index, component) in whole.components.iter().enumerate() {
             let id = ComponentId(index as u16);
             let first = streams.len();
             streams.extend(
@@ -299,6 +300,18 @@ impl Graph {
         self.edges
             .iter()
             .any(|edge| edge.from == component && edge.to == component)
+    }
+
+    /// Why this graph cannot run without tracking, if it cannot: roots in flight are what bounds a cycle.
+    pub fn untracked_cycle(&self) -> Option<GraphFault> {
+        let edge = self
+            .edges
+            .iter()
+            .find(|edge| self.in_same_cycle(edge.from, edge.to))?;
+        Some(GraphFault {
+            place: Place::TOPOLOGY,
+            problem: Problem::UntrackedCycle(self.component(edge.to).name.clone()),
+        })
     }
 
     /// The strongly connected components, each behind all that feed it.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::component::{DEAD_LETTER_FIELDS, DEAD_LETTERS};
+
 /// All components of a topology.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -33,6 +35,30 @@ pub struct ComponentSpec {
     /// What it emits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<StreamSpec>,
+}
+
+impl GraphSpec {
+    /// This graph with the dead-letter streams that bolts read.
+    pub(super) fn with_dead_letters(&self) -> Self {
+        let mut whole = self.clone();
+        for component in whole
+            .components
+            .iter_mut()
+            .filter(|known| known.role == Role::Spout)
+        {
+            let mut inputs = self.components.iter().flat_map(|reader| &reader.inputs);
+            let is_read = inputs.any(|input| input.from == component.name && input.stream == DEAD_LETTERS);
+            let is_declared = component.streams.iter().any(|stream| stream.name == DEAD_LETTERS);
+            if is_read && !is_declared {
+                component.streams.push(StreamSpec {
+                    name: DEAD_LETTERS.to_owned(),
+                    fields: DEAD_LETTER_FIELDS.map(str::to_owned).to_vec(),
+                    direct: false,
+                });
+            }
+        }
+        whole
+    }
 }
 
 /// Spout or bolt.

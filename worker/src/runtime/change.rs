@@ -189,7 +189,7 @@ impl Node {
         {
             slot.command(Command::Renew {
                 epoch,
-                ledger: wiring::ledger(plan, task, settings.starts),
+                tracking: wiring::tracking(plan, task, settings.starts),
                 downstream: wiring::gates(self, plan.graph(), &places, task),
                 here: Arc::clone(&here),
             });

@@ -8,10 +8,11 @@ use std::sync::{Arc, PoisonError};
 
 use rand::random;
 use thiserror::Error;
+use waterspout_core::component::DEAD_LETTERS;
 use waterspout_core::graph::{Component, Graph, Role, StreamId, TaskId};
 use waterspout_core::ledger::LedgerSettings;
 use waterspout_core::placement::WorkerIndex;
-use waterspout_core::plan::ParsedPlan;
+use waterspout_core::plan::{DeliveryMode, ParsedPlan};
 use waterspout_core::routing::Router;
 
 use super::slot::Slot;
@@ -19,7 +20,7 @@ use super::{Node, Place};
 use crate::component::registry::{self, BoltVisitor, SpoutVisitor};
 use crate::component::{Bolt, ComponentError, Context, InputFields, OutputShape, Spout};
 use crate::gate::Gate;
-use crate::task::{BoltTask, Output, OutputEdge, OutputStream, SpoutTask, TaskCore};
+use crate::task::{BoltTask, DeadLetters, Output, OutputEdge, OutputStream, SpoutTask, TaskCore, Tracking};
 use crate::volume::VolumeError;
 
 /// Why the tasks of a plan cannot be made.
@@ -76,7 +77,8 @@ pub struct Settings {
 
 struct Host {
     output: Output,
-    ledger: LedgerSettings,
+    tracking: Tracking,
+    letters: Option<DeadLetters>,
     tick_every: Option<u64>,
 }
 
@@ -90,7 +92,12 @@ impl BoltVisitor for Host {
 impl SpoutVisitor for Host {
     type Out = Result<Box<dyn TaskCore>, ComponentError>;
     fn visit<S: Spout>(self, spout: S) -> Self::Out {
-        Ok(Box::new(SpoutTask::new(spout, self.output, self.ledger)))
+        Ok(Box::new(SpoutTask::new(
+            spout,
+            self.output,
+            self.tracking,
+            self.letters,
+        )))
     }
 }
 
@@ -158,10 +165,12 @@ fn make(
                 fields: graph.stream(edge.stream).fields.clone(),
             })
             .collect(),
+        // Nobody but the task itself writes dead letters.
         outputs: component
             .streams
             .iter()
             .map(|&stream| shape(graph, stream))
+            .filter(|output| component.role == Role::Bolt || output.name != DEAD_LETTERS)
             .collect(),
         base: settings.base.clone(),
         shared_stdout: settings.shared_stdout,
@@ -169,7 +178,8 @@ fn make(
     };
     let host = Host {
         output: output(plan, component, task),
-        ledger: ledger(plan, task, settings.starts),
+        tracking: tracking(plan, task, settings.starts),
+        letters: letters(graph, component),
         tick_every: component.tick_every_ms.map(|every| every.saturating_mul(1_000)),
     };
     match component.role {
@@ -191,6 +201,28 @@ pub(crate) fn ledger(plan: &ParsedPlan, task: u32, starts: u64) -> LedgerSetting
         max_pending: delivery.max_pending as usize,
         max_pending_bytes: delivery.max_pending_bytes as usize,
     }
+}
+
+/// How the roots of a task are tracked.
+pub(super) fn tracking(plan: &ParsedPlan, task: u32, starts: u64) -> Tracking {
+    Tracking {
+        ledger: ledger(plan, task, starts),
+        is_tracked: plan.delivery().mode == DeliveryMode::AtLeastOnce,
+        max_attempts: plan.delivery().max_attempts.max(1),
+    }
+}
+
+/// The dead-letter stream of a spout, if a bolt reads it.
+fn letters(graph: &Graph, component: &Component) -> Option<DeadLetters> {
+    let names = component.streams.iter().map(|&id| graph.stream(id));
+    let stream = names.clone().position(|stream| stream.name == DEAD_LETTERS)?;
+    let others = names.take(stream);
+    Some(DeadLetters {
+        stream,
+        others: others
+            .map(|stream| (stream.name.clone(), stream.fields.clone()))
+            .collect(),
+    })
 }
 
 fn shape(graph: &Graph, stream: StreamId) -> OutputShape {

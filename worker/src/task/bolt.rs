@@ -6,7 +6,7 @@ use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
 use waterspout_core::value::RowWriter;
 
 use super::finish::Finishing;
-use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore};
+use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
 use crate::component::{Bolt, ComponentError, Emit, Tuple};
 
 /// A bolt with its output and the frame that it is in the middle of.
@@ -188,11 +188,11 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
         self.active = active;
     }
 
-    fn renew(&mut self, ledger: LedgerSettings) -> Result<(), ComponentError> {
+    fn renew(&mut self, tracking: Tracking) -> Result<(), ComponentError> {
         self.current = None;
         self.output.reset();
         if let Some(finishing) = &mut self.finishing {
-            finishing.renew(ledger);
+            finishing.renew(tracking.ledger);
         }
         Ok(())
     }

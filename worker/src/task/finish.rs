@@ -167,6 +167,7 @@ impl Finishing {
             self.kept.remove(&message);
         }
         self.again.extend(self.outcome.failed.drain(..));
+        self.again.extend(self.outcome.lost.drain(..));
         self.again.extend(self.outcome.timed_out.drain(..));
         self.outcome.clear();
     }
