@@ -85,6 +85,7 @@ fn spout(config: Value, field: &str) -> ComponentSpec {
         kind: "generator".to_owned(),
         config,
         replicas: 1,
+        tick_every_ms: None,
         inputs: Vec::new(),
         streams: vec![stream(&[field])],
     }
@@ -105,6 +106,7 @@ fn bolt(
         kind: kind.to_owned(),
         config,
         replicas,
+        tick_every_ms: None,
         inputs: vec![InputSpec {
             from: from.to_owned(),
             stream: "default".to_owned(),
@@ -122,5 +124,6 @@ fn stream(fields: &[&str]) -> StreamSpec {
     StreamSpec {
         name: "default".to_owned(),
         fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+        direct: false,
     }
 }

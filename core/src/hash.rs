@@ -9,6 +9,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// Version of everything in this file; it is part of the plan.
 pub const HASH_VERSION: u32 = 1;
 
+/// What is added to the seed for the second hash of a partial key.
+pub const SECOND_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// How many key groups the keys of a stream fall into: the unit in which state moves.
 pub const KEY_GROUPS: u32 = 1 << 15;
 
@@ -28,4 +31,17 @@ pub fn key_group(hash: u64) -> u32 {
 #[inline]
 pub fn owner(key_group: u32, tasks: u32) -> u32 {
     ((u64::from(key_group) * u64::from(tasks)) >> 15) as u32
+}
+
+/// The two tasks of `tasks` that share a key in a partial-key grouping: the owner of its hash, and among the other
+/// tasks, in their order, the owner of its hash under `seed + `[`SECOND_SEED`]. One task has nobody to share with.
+#[inline]
+pub fn pair(encoded: &[u8], seed: u64, tasks: u32) -> (u32, u32) {
+    let first = owner(key_group(hash_fields(encoded, seed)), tasks);
+    if tasks < 2 {
+        return (first, first);
+    }
+    let hash = hash_fields(encoded, seed.wrapping_add(SECOND_SEED));
+    let second = owner(key_group(hash), tasks - 1);
+    (first, if second >= first { second + 1 } else { second })
 }

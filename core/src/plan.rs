@@ -53,6 +53,12 @@ pub struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Delivery {
+    /// Whether roots are tracked.
+    #[serde(default)]
+    pub mode: DeliveryMode,
+    /// How often a root is emitted before it goes to the dead letters.
+    #[serde(default = "max_attempts")]
+    pub max_attempts: u32,
     /// A root that takes longer is failed, in milliseconds.
     pub timeout_ms: u64,
     /// Most roots in flight of a spout task.
@@ -63,9 +69,26 @@ pub struct Delivery {
     pub drain_timeout_ms: u64,
 }
 
+/// Whether roots are tracked until they are done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum DeliveryMode {
+    /// They are not: what is lost is lost.
+    AtMostOnce,
+    /// They are, and emitted again if they fail.
+    #[default]
+    AtLeastOnce,
+}
+
+const fn max_attempts() -> u32 {
+    5
+}
+
 impl Default for Delivery {
     fn default() -> Self {
         Self {
+            mode: DeliveryMode::AtLeastOnce,
+            max_attempts: max_attempts(),
             timeout_ms: 30_000,
             max_pending: 65_536,
             max_pending_bytes: 64 << 20,
@@ -157,6 +180,11 @@ impl ParsedPlan {
     /// If they do not.
     pub fn new(plan: Plan) -> Result<Self, PlanError> {
         let graph = Graph::parse(plan.graph.clone()).map_err(PlanError::Graph)?;
+        if plan.delivery.mode == DeliveryMode::AtMostOnce
+            && let Some(fault) = graph.untracked_cycle()
+        {
+            return Err(PlanError::Graph(vec![fault]));
+        }
         let wrong = |what: String| Err(PlanError::Inconsistent(what));
         let is_member = |worker: WorkerIndex| plan.members.iter().any(|member| member.index == worker);
         if plan.placement.len() != graph.task_count() as usize {

@@ -36,6 +36,7 @@ fn component(name: &str, role: Role, inputs: &[&str], fields: &[&str]) -> Compon
         kind: "test".to_owned(),
         config: json!({}),
         replicas: 2,
+        tick_every_ms: None,
         inputs: inputs.iter().map(input).collect(),
         streams: if fields.is_empty() {
             Vec::new()
@@ -43,6 +44,7 @@ fn component(name: &str, role: Role, inputs: &[&str], fields: &[&str]) -> Compon
             vec![StreamSpec {
                 name: "default".to_owned(),
                 fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+                direct: false,
             }]
         },
     }
@@ -153,6 +155,40 @@ fn faults_name_their_place_and_what_to_do_and_all_are_found() {
             "bolts[0].name: '__b' starts with '__', which is kept for the system; take another name",
             "bolts[0].replicas: 0 replicas cannot be; use 1 to 1024",
         ]
+    );
+}
+
+#[test]
+fn a_direct_stream_is_read_directly_and_no_other_is() {
+    let mut sender = spout("in", &["x"]);
+    sender.streams[0].direct = true;
+    let read = |grouping: GroupingSpec| {
+        let mut reader = bolt("b", &["in"], &[]);
+        reader.inputs[0].grouping = grouping;
+        reader
+    };
+    assert_eq!(
+        faults(vec![sender.clone(), read(GroupingSpec::Shuffle)]),
+        ["bolts[0].inputs[0].from: the stream 'default' of 'in' is direct; read it with `direct: {}`"]
+    );
+    assert_eq!(
+        faults(vec![spout("in", &["x"]), read(GroupingSpec::Direct)]),
+        [
+            "bolts[0].inputs[0].direct: the stream 'default' of 'in' is not direct; declare it with `direct: true`, or take another grouping"
+        ]
+    );
+    assert!(
+        Graph::parse(GraphSpec {
+            components: vec![sender, read(GroupingSpec::Direct)]
+        })
+        .is_ok()
+    );
+    assert_eq!(
+        faults(vec![
+            spout("in", &["x"]),
+            read(GroupingSpec::PartialKey(vec!["y".into()]))
+        ]),
+        ["bolts[0].inputs[0].partialKey: the stream has no field 'y'; did you mean 'x'?"]
     );
 }
 

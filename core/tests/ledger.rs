@@ -223,6 +223,7 @@ impl World {
             .outcome
             .failed
             .drain(..)
+            .chain(self.outcome.lost.drain(..))
             .chain(self.outcome.timed_out.drain(..))
         {
             if self.told.insert(message, false).is_some() {
@@ -359,7 +360,61 @@ fn room_is_bounded_in_roots_and_in_bytes() {
     assert!(!ledger.has_room());
     let mut outcome = Outcome::default();
     ledger.fail_all(&mut outcome);
-    assert_eq!(outcome.failed.len(), 10);
+    assert_eq!((outcome.lost.len(), outcome.failed.len()), (10, 0));
     ledger.open(10, 100, 0);
     assert!(!ledger.has_room());
+}
+
+#[test]
+fn a_root_that_is_renewed_has_its_time_again_and_its_neighbours_have_not() {
+    let mut ledger = Ledger::new(LedgerSettings {
+        timeout_micros: 100,
+        ..settings()
+    });
+    let mut outcome = Outcome::default();
+    let (group, first) = ledger.open(1, 1, 0);
+    ledger.register_last(11);
+    let (_, second) = ledger.open(2, 1, 0);
+    ledger.register_last(22);
+    assert_eq!((first, second), (0, 1));
+    let entry = |change| LedgerEntry {
+        group,
+        roots: [1, 0, 0, 0],
+        change,
+    };
+    ledger.apply(&entry(Change::Renew), 90, &mut outcome);
+    ledger.expire(100, &mut outcome);
+    assert_eq!(outcome.timed_out, [2]);
+    assert_eq!((ledger.pending(), ledger.next_expiry()), (1, Some(190)));
+    ledger.apply(&entry(Change::Renew), 180, &mut outcome);
+    ledger.expire(190, &mut outcome);
+    assert_eq!(outcome.timed_out, [2]);
+    ledger.expire(280, &mut outcome);
+    assert_eq!(outcome.timed_out, [2, 1]);
+    assert_eq!((ledger.pending(), ledger.next_expiry()), (0, None));
+}
+
+#[test]
+fn a_renewed_root_is_acked_as_any_other_and_younger_groups_expire_in_their_time() {
+    let mut ledger = Ledger::new(LedgerSettings {
+        timeout_micros: 100,
+        ..settings()
+    });
+    let mut outcome = Outcome::default();
+    let (group, _) = ledger.open(1, 1, 0);
+    ledger.register_last(11);
+    ledger.open(2, 1, 60);
+    ledger.register_last(22);
+    let entry = |change| LedgerEntry {
+        group,
+        roots: [1, 0, 0, 0],
+        change,
+    };
+    ledger.apply(&entry(Change::Renew), 99, &mut outcome);
+    ledger.expire(100, &mut outcome);
+    assert_eq!(ledger.next_expiry(), Some(160));
+    ledger.expire(160, &mut outcome);
+    assert_eq!(outcome.timed_out, [2]);
+    ledger.apply(&entry(Change::Xor(11)), 190, &mut outcome);
+    assert_eq!((outcome.acked.as_slice(), ledger.pending()), ([1].as_slice(), 0));
 }

@@ -92,7 +92,10 @@ proptest! {
             .map(|(number, roots, id)| LedgerEntry {
                 group: group(number),
                 roots,
-                change: id.map_or(Change::Fail, Change::Xor),
+                change: match (number % 5, id) {
+                    (0, _) => Change::Renew,
+                    (_, id) => id.map_or(Change::Fail, Change::Xor),
+                },
             })
             .collect();
         let mut bytes = Vec::new();

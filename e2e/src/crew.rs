@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use waterspout_api::manifest::Manifest;
 use waterspout_core::epoch::{Epoch, Member, pod_uid, whom_to_ask};
 use waterspout_core::placement::{WorkerIndex, place};
-use waterspout_core::plan::{Delivery, PLAN_VERSION, ParsedPlan, Plan};
+use waterspout_core::plan::{PLAN_VERSION, ParsedPlan, Plan};
 
 use crate::{wait_for, waterspout};
 
@@ -31,19 +31,13 @@ impl Crew {
     /// Starts the topology of a manifest on so many workers, and waits until it runs.
     pub fn start(manifest: &str, workers: u32) -> Self {
         let manifest = Manifest::parse("topology.yaml", manifest).expect("the manifest is right");
-        let delivery = manifest.delivery();
         let plan = Plan {
             version: PLAN_VERSION,
             topology: manifest.name().to_owned(),
             revision: "test".to_owned(),
             epoch: Epoch(0),
             graph: manifest.graph_spec().clone(),
-            delivery: Delivery {
-                timeout_ms: delivery.timeout_ms,
-                max_pending: u64::from(delivery.max_pending),
-                drain_timeout_ms: delivery.drain_timeout_ms,
-                ..Delivery::default()
-            },
+            delivery: manifest.delivery(),
             members: Vec::new(),
             coordinator: WorkerIndex(0),
             ask: Vec::new(),

@@ -116,17 +116,26 @@ impl Collector for Tasks {
         self.counter(encoder, "task_acked_roots", "Roots whose tree is done", |task| {
             task.acked
         })?;
-        self.counter(
-            encoder,
-            "task_failed_roots",
-            "Roots that a task or a loss failed",
-            |task| task.failed,
-        )?;
+        self.counter(encoder, "task_failed_roots", "Roots that a task failed", |task| {
+            task.failed
+        })?;
         self.counter(
             encoder,
             "task_timed_out_roots",
             "Roots that took too long",
             |task| task.timed_out,
+        )?;
+        self.counter(
+            encoder,
+            "task_lost_roots",
+            "Roots that something was lost of, with a worker or a change of the plan",
+            |task| task.lost,
+        )?;
+        self.counter(
+            encoder,
+            "task_dead_roots",
+            "Roots that were given up after their last attempt",
+            |task| task.dead,
         )?;
         self.gauge(encoder, "task_pending_roots", "Roots in flight", None, |task| {
             task.pending as i64

@@ -53,10 +53,16 @@ pub struct TaskStatus {
     pub emitted: u64,
     /// Roots acked.
     pub acked: u64,
-    /// Roots failed.
+    /// Roots that a task failed.
     pub failed: u64,
     /// Roots that took too long.
     pub timed_out: u64,
+    /// Roots that something was lost of, with a worker or an epoch.
+    #[serde(default)]
+    pub lost: u64,
+    /// Roots that were given up after their last attempt.
+    #[serde(default)]
+    pub dead: u64,
     /// Roots pending.
     pub pending: u64,
     /// Frames that wait in the inbox.
@@ -182,6 +188,8 @@ fn tasks(node: &Node) -> Vec<TaskStatus> {
                 acked: published.counts.acked,
                 failed: published.counts.failed,
                 timed_out: published.counts.timed_out,
+                lost: published.counts.lost,
+                dead: published.counts.dead,
                 pending: published.counts.pending,
                 inbox_frames: slot.inbox().gate().frames(),
                 inbox_bytes: slot.inbox().gate().bytes(),

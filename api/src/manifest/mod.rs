@@ -36,16 +36,7 @@ pub const MAX_TEXT: usize = 4 << 20;
 /// The most diagnostics that are given.
 const MAX_DIAGNOSTICS: usize = 100;
 
-/// How tuples are tracked, with the defaults filled in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivery {
-    /// A tuple tree that takes longer is failed, in milliseconds.
-    pub timeout_ms: u64,
-    /// Roots in flight per spout task, at most.
-    pub max_pending: u32,
-    /// How long a drain may take, in milliseconds.
-    pub drain_timeout_ms: u64,
-}
+pub use waterspout_core::plan::Delivery;
 
 /// A manifest whose form and meaning are right.
 #[derive(Debug, Clone)]
@@ -118,15 +109,10 @@ impl Manifest {
         self.topology.spec.workers.replicas
     }
 
-    /// How tuples are tracked.
+    /// How tuples are tracked, as a plan says it.
     #[must_use]
     pub fn delivery(&self) -> Delivery {
-        let delivery = &self.topology.spec.delivery;
-        Delivery {
-            timeout_ms: delivery.timeout_ms,
-            max_pending: delivery.max_pending,
-            drain_timeout_ms: delivery.drain_timeout_ms,
-        }
+        self.topology.spec.delivery.to_plan()
     }
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use waterspout_core::component::check::{ConfigFault, ConfigPlace, StreamShape};
 use waterspout_core::component::{count, file, generator, redis, split, stdout};
 use waterspout_core::graph::{Graph, GraphFault, Role};
+use waterspout_core::plan::DeliveryMode;
 
 use super::{BoltSpec, SpoutSpec, StreamSpec, ToGraphError, TopologySpec};
 
@@ -78,8 +79,14 @@ impl TopologySpec {
             .map(SpecFault::Component)
             .collect();
         match Graph::parse(spec) {
-            Ok(graph) if faults.is_empty() => return Ok(graph),
-            Ok(_) => {}
+            Ok(graph) => {
+                if self.delivery.mode == DeliveryMode::AtMostOnce {
+                    faults.extend(graph.untracked_cycle().map(SpecFault::Graph));
+                }
+                if faults.is_empty() {
+                    return Ok(graph);
+                }
+            }
             Err(found) => faults.extend(found.into_iter().map(SpecFault::Graph)),
         }
         Err(faults)
@@ -97,12 +104,12 @@ impl TopologySpec {
             .bolts
             .iter()
             .map(|bolt| (bolt.name.as_str(), bolt.streams.as_slice()));
-        let streams: HashMap<(&str, &str), &[String]> = spouts
+        let streams: HashMap<(&str, &str), &StreamSpec> = spouts
             .chain(bolts)
             .flat_map(|(component, streams)| {
                 streams
                     .iter()
-                    .map(move |stream| ((component, stream.name.as_str()), stream.fields.as_slice()))
+                    .map(move |stream| ((component, stream.name.as_str()), stream))
             })
             .collect();
         let mut faults = Vec::new();
@@ -120,12 +127,8 @@ impl TopologySpec {
                 .inputs
                 .iter()
                 .filter_map(|input| {
-                    let fields = streams.get(&(input.from.as_str(), input.stream.as_str()))?;
-                    Some(StreamShape {
-                        component: &input.from,
-                        name: &input.stream,
-                        fields,
-                    })
+                    let stream = streams.get(&(input.from.as_str(), input.stream.as_str()))?;
+                    Some(shape(&input.from, stream))
                 })
                 .collect();
             let (kind, found) = check_bolt(bolt, &inputs);
@@ -140,15 +143,17 @@ impl TopologySpec {
     }
 }
 
+fn shape<'a>(component: &'a str, stream: &'a StreamSpec) -> StreamShape<'a> {
+    StreamShape {
+        component,
+        name: &stream.name,
+        fields: &stream.fields,
+        direct: stream.direct,
+    }
+}
+
 fn shapes<'a>(component: &'a str, streams: &'a [StreamSpec]) -> Vec<StreamShape<'a>> {
-    streams
-        .iter()
-        .map(|stream| StreamShape {
-            component,
-            name: &stream.name,
-            fields: &stream.fields,
-        })
-        .collect()
+    streams.iter().map(|stream| shape(component, stream)).collect()
 }
 
 fn check_spout(spout: &SpoutSpec) -> (&'static str, Vec<ConfigFault>) {
@@ -169,7 +174,10 @@ fn check_bolt(bolt: &BoltSpec, inputs: &[StreamShape<'_>]) -> (&'static str, Vec
     if let Some(config) = &bolt.split {
         (split::KIND, config.check(inputs, &streams))
     } else if let Some(config) = &bolt.count {
-        (count::KIND, config.check(inputs, &streams))
+        (
+            count::KIND,
+            config.check(inputs, &streams, bolt.tick_every_ms.is_some()),
+        )
     } else if let Some(config) = &bolt.stdout {
         (stdout::KIND, config.check(&streams))
     } else if let Some(config) = &bolt.file {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use waterspout_core::component::{
     DEFAULT_STREAM,
     count::CountConfig,
+    duration,
     file::{FileSinkConfig, FileSpoutConfig},
     generator::GeneratorConfig,
     redis::{RedisSinkConfig, RedisSpoutConfig},
@@ -79,6 +80,21 @@ pub struct BoltSpec {
     #[serde(default = "super::one")]
     #[schemars(range(min = 1, max = 1024))]
     pub replicas: u32,
+    /// How often each task of the bolt gets a tick, for what it does from time to time: a duration (`1s`) from `10ms` to
+    /// `24h`; no ticks by default. While the topology is paused there are none. Of the built-in bolts, `count` with
+    /// `emit: EachTick` uses them. Changing it makes a new revision.
+    #[serde(
+        default,
+        rename = "tickEvery",
+        with = "duration::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<String>", length(max = 40), extend("pattern" = duration::PATTERN))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('24h')")
+            .message("must be from 10ms to 24h")
+    )]
+    pub tick_every_ms: Option<u64>,
     /// The streams it takes tuples from: 1 to 64, each stream of each component at most once. Changing them makes a
     /// new revision.
     #[schemars(
@@ -117,12 +133,13 @@ pub struct BoltSpec {
 }
 
 /// One stream that a bolt takes tuples from, and how they choose among the bolt's tasks: by at most one grouping of
-/// `shuffle`, `fields`, `all` and `global`, and by `shuffle` if none is set.
+/// `shuffle`, `localOrShuffle`, `fields`, `partialKey`, `all`, `global`, `none` and `direct`, and by `shuffle` if none
+/// is set.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("(has(self.shuffle) ? 1 : 0) + (has(self.fields) ? 1 : 0) + (has(self.all) ? 1 : 0) + (has(self.global) ? 1 : 0) <= 1")
-        .message("at most one of shuffle, fields, all, global may be set")
+    validation = Rule::new("(has(self.shuffle) ? 1 : 0) + (has(self.localOrShuffle) ? 1 : 0) + (has(self.fields) ? 1 : 0) + (has(self.partialKey) ? 1 : 0) + (has(self.all) ? 1 : 0) + (has(self.global) ? 1 : 0) + (has(self.none) ? 1 : 0) + (has(self.direct) ? 1 : 0) <= 1")
+        .message("at most one of shuffle, localOrShuffle, fields, partialKey, all, global, none, direct may be set")
 )]
 pub struct InputSpec {
     /// The component that emits the stream. A bolt may take its own stream. Changing it makes a new revision.
@@ -132,10 +149,14 @@ pub struct InputSpec {
     #[serde(default = "default_stream")]
     #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
     pub stream: String,
-    /// Grouping: tuples are spread evenly over the tasks. It has no settings: `shuffle: {}`. The default. Changing it
-    /// makes a new revision.
+    /// Grouping: tuples are spread evenly over the tasks; those whose worker is away are left out. It has no settings:
+    /// `shuffle: {}`. The default. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shuffle: Option<ShuffleGrouping>,
+    /// Grouping: tuples are spread evenly over the tasks on the sender's worker, and as by `shuffle` if it has none. It
+    /// has no settings: `localOrShuffle: {}`. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_or_shuffle: Option<LocalOrShuffleGrouping>,
     /// Grouping: tuples that are equal in these fields go to the same task. 1 to 32 names of fields of the stream,
     /// each once. Changing them makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,6 +166,17 @@ pub struct InputSpec {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub fields: Option<Vec<String>>,
+    /// Grouping: tuples that are equal in these fields go to one of two tasks, the one that got fewer from this sender:
+    /// for keys of which few are very frequent. What a task keeps of a key is then only a part, to be merged further
+    /// down. If the worker of one of the two is away, the other gets the tuples. 1 to 32 names of fields of the stream,
+    /// each once. Changing them makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 32),
+        inner(length(min = 1, max = 63)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub partial_key: Option<Vec<String>>,
     /// Grouping: each tuple goes to every task. It has no settings: `all: {}`. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub all: Option<AllGrouping>,
@@ -152,6 +184,14 @@ pub struct InputSpec {
     /// revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub global: Option<GlobalGrouping>,
+    /// Grouping: the sender does not care; as `shuffle` does today, but nothing promises that it stays even. It has no
+    /// settings: `none: {}`. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub none: Option<NoneGrouping>,
+    /// Grouping: the sender names the task of each tuple. A stream that is declared with `direct: true` is read by this
+    /// grouping only, and no other stream is. It has no settings: `direct: {}`. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<DirectGrouping>,
 }
 
 /// Tuples are spread evenly over the tasks.
@@ -163,6 +203,21 @@ pub struct ShuffleGrouping {}
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AllGrouping {}
+
+/// Tuples are spread evenly over the tasks on the sender's worker, if it has some.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalOrShuffleGrouping {}
+
+/// The sender does not care.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoneGrouping {}
+
+/// The sender names the task.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirectGrouping {}
 
 /// All tuples go to the first task.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +241,10 @@ pub struct StreamSpec {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub fields: Vec<String>,
+    /// Whether the component names the task that each tuple goes to; `false` by default. Such a stream is read with the
+    /// grouping `direct`. The built-in components have none. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
 }
 
 fn default_stream() -> String {

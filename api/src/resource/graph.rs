@@ -77,6 +77,7 @@ fn spout(spout: &SpoutSpec) -> Result<ComponentSpec, ToGraphError> {
         kind: kind.to_owned(),
         config,
         replicas: spout.replicas,
+        tick_every_ms: None,
         inputs: Vec::new(),
         streams: spout.streams.iter().map(stream).collect(),
     })
@@ -105,6 +106,7 @@ fn bolt(bolt: &BoltSpec) -> Result<ComponentSpec, ToGraphError> {
         kind: kind.to_owned(),
         config,
         replicas: bolt.replicas,
+        tick_every_ms: bolt.tick_every_ms,
         inputs: bolt.inputs.iter().map(input).collect(),
         streams: bolt.streams.iter().map(stream).collect(),
     })
@@ -120,6 +122,14 @@ fn settings<T: Serialize>(component: &str, config: &T) -> Result<Value, ToGraphE
 fn input(input: &InputSpec) -> graph::InputSpec {
     let grouping = if let Some(fields) = &input.fields {
         GroupingSpec::Fields(fields.clone())
+    } else if let Some(fields) = &input.partial_key {
+        GroupingSpec::PartialKey(fields.clone())
+    } else if input.local_or_shuffle.is_some() {
+        GroupingSpec::LocalOrShuffle
+    } else if input.none.is_some() {
+        GroupingSpec::None
+    } else if input.direct.is_some() {
+        GroupingSpec::Direct
     } else if input.all.is_some() {
         GroupingSpec::All
     } else if input.global.is_some() {
@@ -138,5 +148,6 @@ fn stream(stream: &StreamSpec) -> graph::StreamSpec {
     graph::StreamSpec {
         name: stream.name.clone(),
         fields: stream.fields.clone(),
+        direct: stream.direct,
     }
 }

@@ -19,10 +19,12 @@ mod status;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 use waterspout_core::component::duration;
+use waterspout_core::plan::{Delivery, DeliveryMode};
 
 pub use check::{ComponentFault, SpecFault};
 pub use component::{
-    AllGrouping, BoltSpec, GlobalGrouping, InputSpec, ShuffleGrouping, SpoutSpec, StreamSpec,
+    AllGrouping, BoltSpec, DirectGrouping, GlobalGrouping, InputSpec, LocalOrShuffleGrouping, NoneGrouping,
+    ShuffleGrouping, SpoutSpec, StreamSpec,
 };
 pub(crate) use component::{FIELD_PATTERN, NAME_PATTERN};
 pub use graph::ToGraphError;
@@ -119,10 +121,24 @@ impl Default for WorkersSpec {
     }
 }
 
-/// How tuples are tracked. Delivery is at least once.
+/// How tuples are tracked.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeliverySpec {
+    /// Whether tuples are tracked. `AtLeastOnce` (the default): a tuple whose tree fails, is lost or takes too long is
+    /// emitted again. `AtMostOnce`: it is not, and costs less; what is in flight when a worker dies is lost, and only
+    /// a spout that dies may emit again what it emitted in the last 100 ms. A topology with a cycle needs
+    /// `AtLeastOnce`. Changing it starts a new epoch.
+    #[serde(default)]
+    pub mode: DeliveryMode,
+    /// How often a tuple is emitted before it is given up: 1 to 1000, 5 by default. Between two attempts there is a
+    /// pause of 50 ms that doubles up to 5 s. Tuples that were lost with a worker or at a change of the plan do not
+    /// count as tried. A tuple that is given up goes to its spout's stream `dead-letters` (fields `stream`, `tuple`,
+    /// `reason`, `attempts`) if a bolt reads that; else it stays failed, and its source keeps it if it can. Changing it
+    /// starts a new epoch.
+    #[serde(default = "max_attempts")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_attempts: u32,
     /// A tuple whose tree takes longer than this is failed, and its spout emits it again: a duration (`30s`, `1m30s`)
     /// from `100ms` to `24h`, `30s` by default. Changing it starts a new epoch.
     #[serde(default = "timeout_ms", rename = "timeout", with = "duration")]
@@ -151,6 +167,8 @@ pub struct DeliverySpec {
 impl Default for DeliverySpec {
     fn default() -> Self {
         Self {
+            mode: DeliveryMode::default(),
+            max_attempts: max_attempts(),
             timeout_ms: timeout_ms(),
             max_pending: max_pending(),
             drain_timeout_ms: drain_timeout_ms(),
@@ -160,6 +178,25 @@ impl Default for DeliverySpec {
 
 const fn one() -> u32 {
     1
+}
+
+impl DeliverySpec {
+    /// What a plan says of it.
+    #[must_use]
+    pub fn to_plan(&self) -> Delivery {
+        Delivery {
+            mode: self.mode,
+            max_attempts: self.max_attempts,
+            timeout_ms: self.timeout_ms,
+            max_pending: u64::from(self.max_pending),
+            drain_timeout_ms: self.drain_timeout_ms,
+            ..Delivery::default()
+        }
+    }
+}
+
+const fn max_attempts() -> u32 {
+    5
 }
 
 const fn timeout_ms() -> u64 {

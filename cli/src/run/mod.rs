@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use waterspout_api::manifest::Manifest;
 use waterspout_core::epoch::{Epoch, Member};
 use waterspout_core::placement::{WorkerIndex, place};
-use waterspout_core::plan::{Delivery, PLAN_VERSION, Plan};
+use waterspout_core::plan::{PLAN_VERSION, Plan};
 use waterspout_worker::logging;
 
 use crate::{RunArgs, validate};
@@ -136,19 +136,13 @@ fn plan(manifest: &Manifest, workers: u32) -> Plan {
             since: EPOCH,
         })
         .collect();
-    let delivery = manifest.delivery();
     Plan {
         version: PLAN_VERSION,
         topology: manifest.name().to_owned(),
         revision: "local".to_owned(),
         epoch: EPOCH,
         graph: manifest.graph_spec().clone(),
-        delivery: Delivery {
-            timeout_ms: delivery.timeout_ms,
-            max_pending: u64::from(delivery.max_pending),
-            drain_timeout_ms: delivery.drain_timeout_ms,
-            ..Delivery::default()
-        },
+        delivery: manifest.delivery(),
         members: members.clone(),
         coordinator: WorkerIndex(0),
         ask: members,

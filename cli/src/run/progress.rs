@@ -108,6 +108,7 @@ impl Progress {
                 "tuplesPerSecond": rate,
                 "acked": figures.acked,
                 "failed": figures.failed,
+                "dead": figures.dead,
                 "inFlight": figures.pending,
                 "restarts": figures.restarts,
                 "latencyMicros": {"p50": figures.p50, "p99": figures.p99},
@@ -115,18 +116,27 @@ impl Progress {
             })
             .to_string(),
             Output::Text => format!(
-                "{} {state} in {seconds:.2} s: {} tuples ({}/s), {} acked, {} failed, {} restarts, latency p50 {} p99 {}",
+                "{} {state} in {seconds:.2} s: {} tuples ({}/s), {} acked, {} failed{}, {} restarts, latency p50 {} p99 {}",
                 self.topology,
                 HumanCount(figures.tuples),
                 HumanCount(rate),
                 HumanCount(figures.acked),
                 HumanCount(figures.failed),
+                dead(figures.dead),
                 figures.restarts,
                 micros(figures.p50),
                 micros(figures.p99),
             ),
         };
         let _ = writeln!(std::io::stderr(), "{summary}");
+    }
+}
+
+/// What is said of roots that were given up, if there are some.
+fn dead(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(", {} given up", HumanCount(count)),
     }
 }
 

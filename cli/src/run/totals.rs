@@ -21,6 +21,8 @@ pub(super) struct Figures {
     pub(super) acked: u64,
     /// Roots that failed and were emitted again.
     pub(super) failed: u64,
+    /// Roots that were given up.
+    pub(super) dead: u64,
     /// Roots in flight.
     pub(super) pending: u64,
     /// Half of the roots were done within so many microseconds.
@@ -51,7 +53,8 @@ impl Totals {
             figures.tuples += task.executed;
             // A bolt that finishes has roots of its own; those of the spouts are what a user counts.
             figures.acked += task.acked;
-            figures.failed += task.failed + task.timed_out;
+            figures.failed += task.failed + task.timed_out + task.lost;
+            figures.dead += task.dead;
             figures.pending += if last { task.pending } else { 0 };
             figures.finishing |= last && task.state == TaskState::Finishing;
             latencies.merge(&task.latency);

@@ -12,6 +12,8 @@ pub struct StreamShape<'a> {
     pub name: &'a str,
     /// Its fields.
     pub fields: &'a [String],
+    /// Whether its tuples name their tasks.
+    pub direct: bool,
 }
 
 /// A fault of a component's settings.
@@ -80,6 +82,22 @@ pub enum ConfigProblem {
         /// The declared stream.
         stream: String,
     },
+    /// A direct stream of a kind that never names a task.
+    #[error("`{kind}` never names the task that a tuple goes to, so stream `{stream}` cannot be direct")]
+    Direct {
+        /// The kind.
+        kind: &'static str,
+        /// The declared stream.
+        stream: String,
+    },
+    /// A setting needs a field of the component that is not set.
+    #[error("`{setting}` needs `{field}`")]
+    Needs {
+        /// The setting.
+        setting: &'static str,
+        /// The field.
+        field: &'static str,
+    },
     /// A stream is declared by a component that emits nothing.
     #[error("`{kind}` emits nothing, so it cannot have streams")]
     EmitsNothing {
@@ -100,6 +118,8 @@ impl ConfigProblem {
             Self::WrongFieldCount { .. } => None,
             Self::NoStream { example, .. } => Some(format!("add `streams: [{{fields: {example}}}]`")),
             Self::OtherStream { .. } => Some("leave its name out, or remove it".to_owned()),
+            Self::Direct { .. } => Some("remove `direct`".to_owned()),
+            Self::Needs { field, .. } => Some(format!("add `{field}` to the component")),
             Self::EmitsNothing { .. } => Some("remove `streams`".to_owned()),
         }
     }
@@ -155,6 +175,15 @@ pub(super) fn only_default(
     for (index, stream) in streams.iter().enumerate() {
         if stream.name != super::DEFAULT_STREAM {
             let problem = ConfigProblem::OtherStream {
+                kind,
+                stream: stream.name.to_owned(),
+            };
+            faults.push(ConfigFault {
+                place: ConfigPlace::Stream(index),
+                problem,
+            });
+        } else if stream.direct {
+            let problem = ConfigProblem::Direct {
                 kind,
                 stream: stream.name.to_owned(),
             };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::check::{self, ConfigFault, StreamShape};
+use super::check::{self, ConfigFault, ConfigPlace, ConfigProblem, StreamShape};
 
 /// The key of this kind in a manifest.
 pub const KIND: &str = "count";
@@ -21,9 +21,10 @@ pub struct CountConfig {
         schemars(length(min = 1, max = 31), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))
     )]
     pub by: Vec<String>,
-    /// When counts are emitted. `EachTuple` (the default) emits the new count after each tuple; `AtFinish` emits each
-    /// total once, when all input has ended, which only a bounded topology reaches; `Never` keeps the counts in
-    /// memory only. Changing it makes a new revision.
+    /// When counts are emitted. `EachTuple` (the default) emits the new count after each tuple; `EachTick` emits the counts
+    /// that changed since the last tick, at each tick of the bolt's `tickEvery`, untracked, and what is left when all
+    /// input has ended; `AtFinish` emits each total once, when all input has ended, which only a bounded topology
+    /// reaches; `Never` keeps the counts in memory only. Changing it makes a new revision.
     #[serde(default)]
     pub emit: CountEmit,
 }
@@ -31,14 +32,28 @@ pub struct CountConfig {
 impl CountConfig {
     /// The faults of these settings, given what comes in and what is declared to go out.
     #[must_use]
-    pub fn check(&self, inputs: &[StreamShape<'_>], streams: &[StreamShape<'_>]) -> Vec<ConfigFault> {
+    pub fn check(
+        &self,
+        inputs: &[StreamShape<'_>],
+        streams: &[StreamShape<'_>],
+        has_ticks: bool,
+    ) -> Vec<ConfigFault> {
         let mut faults = match self.emit {
             CountEmit::Never => check::no_streams("count with emit: Never", streams),
-            CountEmit::EachTuple | CountEmit::AtFinish => {
+            CountEmit::EachTuple | CountEmit::EachTick | CountEmit::AtFinish => {
                 let example = format!("[{}, count]", self.by.join(", "));
                 check::only_default(KIND, Some(self.by.len() + 1), &example, streams)
             }
         };
+        if self.emit == CountEmit::EachTick && !has_ticks {
+            faults.push(ConfigFault {
+                place: ConfigPlace::Setting(&["emit"], None),
+                problem: ConfigProblem::Needs {
+                    setting: "emit: EachTick",
+                    field: "tickEvery",
+                },
+            });
+        }
         for (index, field) in self.by.iter().enumerate() {
             faults.extend(check::field_of_all_inputs(field, &["by"], Some(index), inputs));
         }
@@ -53,6 +68,8 @@ pub enum CountEmit {
     /// The new count after each tuple.
     #[default]
     EachTuple,
+    /// The counts that changed, at each tick.
+    EachTick,
     /// Each total once, when all input has ended. Only a bounded topology gets there.
     AtFinish,
     /// Nothing: the counts are kept in memory only.

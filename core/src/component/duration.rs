@@ -84,6 +84,34 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D:
     parse(&text).map_err(de::Error::custom)
 }
 
+/// For `#[serde(with = "duration::optional")]` on a field of milliseconds that may be absent.
+pub mod optional {
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    /// Writes it as people do.
+    ///
+    /// # Errors
+    ///
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(milliseconds: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match milliseconds {
+            Some(milliseconds) => super::serialize(milliseconds, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads what people write.
+    ///
+    /// # Errors
+    ///
+    /// The value is not a text, or the text is not a duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| super::parse(&text).map_err(de::Error::custom))
+            .transpose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

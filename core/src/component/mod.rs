@@ -16,6 +16,13 @@ pub mod stdout;
 /// The stream that a built-in component emits to, and the name of a stream that has none in a manifest.
 pub const DEFAULT_STREAM: &str = "default";
 
+/// The stream that a spout has without declaring it, if a bolt reads it: tuples that were given up.
+pub const DEAD_LETTERS: &str = "dead-letters";
+
+/// The fields of [`DEAD_LETTERS`]: the stream that the tuple was emitted to, the tuple as a map of its fields, why it was
+/// given up, and how often it was tried.
+pub const DEAD_LETTER_FIELDS: [&str; 4] = ["stream", "tuple", "reason", "attempts"];
+
 /// What an address looks like, as a regular expression: a host, a colon and a port.
 pub const ADDRESS_PATTERN: &str = "^[^ ]+:[0-9]{1,5}$";
 

@@ -12,7 +12,7 @@
 //! lineage (nothing without groups): runs until all rows have theirs
 //!   u16 rows │ u16 group ordinal << 8 + root of the first row; each next row has the next root
 //! entry
-//!   u8 0 xor, 1 fail │ group │ u64 id (0 with fail)
+//!   u8 0 xor, 1 fail, 2 renew │ group │ u64 id (0 with fail and renew)
 //! ```
 //!
 //! Invariant: what [`decode`] returns is well formed in every respect that readers of frames rely on. Nothing is
@@ -254,6 +254,7 @@ pub fn encode_entries(entries: &[LedgerEntry], out: &mut Vec<u8>) {
         let (kind, id) = match entry.change {
             Change::Xor(id) => (0, id),
             Change::Fail => (1, 0),
+            Change::Renew => (2, 0),
         };
         out.push(kind);
         encode_group(entry.group, entry.roots, out);
@@ -274,6 +275,7 @@ pub fn decode_entries(mut input: &[u8]) -> Result<Vec<LedgerEntry>, WireFault> {
         let change = match kind {
             0 => Change::Xor(id),
             1 => Change::Fail,
+            2 => Change::Renew,
             unknown => return Err(WireFault::UnknownEntry(unknown)),
         };
         entries.push(LedgerEntry { group, roots, change });

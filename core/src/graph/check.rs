@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::component::DEAD_LETTERS;
+
 use super::fault::{GraphFault, MAX_REPLICAS, Place, Problem, nearest};
 use super::spec::{ComponentSpec, GraphSpec, GroupingSpec, Role};
 
@@ -12,16 +14,19 @@ const MAX_FIELDS: usize = 256;
 const MAX_TASKS: usize = 16_384;
 
 /// All faults of a graph, in the order of the manifest.
-pub(super) fn faults(spec: &GraphSpec) -> Vec<GraphFault> {
+///
+/// `spec` is as it was written, `whole` has what comes with it.
+pub(super) fn faults(spec: &GraphSpec, whole: &GraphSpec) -> Vec<GraphFault> {
     let mut check = Check {
-        spec,
+        spec: whole,
         by_name: HashMap::new(),
         faults: Vec::new(),
     };
     check.names();
+    check.dead_letters(spec);
     let mut positions = [0, 0];
     let mut places = Vec::new();
-    for component in &spec.components {
+    for component in &whole.components {
         let position = &mut positions[usize::from(component.role == Role::Bolt)];
         let place = Place::component(component.role, *position);
         *position += 1;
@@ -52,6 +57,22 @@ struct Check<'a> {
 impl<'a> Check<'a> {
     fn fault(&mut self, place: Place, problem: Problem) {
         self.faults.push(GraphFault { place, problem });
+    }
+
+    fn dead_letters(&mut self, spec: &GraphSpec) {
+        let spouts = spec.components.iter().filter(|known| known.role == Role::Spout);
+        for (index, spout) in spouts.enumerate() {
+            let declared = spout
+                .streams
+                .iter()
+                .position(|stream| stream.name == DEAD_LETTERS);
+            if let Some(stream) = declared {
+                let place = Place::component(Role::Spout, index)
+                    .at("streams", stream)
+                    .field("name");
+                self.fault(place, Problem::DeadLetters);
+            }
+        }
     }
 
     fn names(&mut self) {
@@ -201,16 +222,32 @@ impl<'a> Check<'a> {
             if !seen.insert((&input.from, &input.stream)) {
                 self.fault(place.clone().field("from"), Problem::DuplicateInput);
             }
-            if let GroupingSpec::Fields(fields) = &input.grouping {
+            let is_direct = input.grouping == GroupingSpec::Direct;
+            if stream.direct != is_direct {
+                let (component, stream) = (input.from.clone(), input.stream.clone());
+                let problem = if is_direct {
+                    Problem::NotDirect { component, stream }
+                } else {
+                    Problem::Direct { component, stream }
+                };
+                let field = if is_direct { "direct" } else { "from" };
+                self.fault(place.clone().field(field), problem);
+            }
+            let by_fields = match &input.grouping {
+                GroupingSpec::Fields(fields) => Some((fields, "fields")),
+                GroupingSpec::PartialKey(fields) => Some((fields, "partialKey")),
+                _ => None,
+            };
+            if let Some((fields, key)) = by_fields {
                 let known = stream.fields.clone();
-                self.fields(fields, place.clone().field("fields"));
+                self.fields(fields, place.clone().field(key));
                 for field in fields.iter().filter(|field| !known.contains(field)) {
                     let nearest = nearest(field, known.iter().map(String::as_str));
                     let problem = Problem::UnknownField {
                         field: field.clone(),
                         nearest,
                     };
-                    self.fault(place.clone().field("fields"), problem);
+                    self.fault(place.clone().field(key), problem);
                 }
             }
         }
@@ -241,6 +278,7 @@ impl<'a> Check<'a> {
         let read: HashSet<&str> = components
             .iter()
             .flat_map(|component| &component.inputs)
+            .filter(|input| input.stream != DEAD_LETTERS)
             .map(|input| input.from.as_str())
             .collect();
         for (component, place) in components.iter().zip(places) {

@@ -125,6 +125,35 @@ pub enum Problem {
         /// The name that was meant, perhaps.
         nearest: Option<String>,
     },
+    /// A spout declares the stream that every spout has.
+    #[error(
+        "every spout has a stream '{}' already; give this one another name",
+        crate::component::DEAD_LETTERS
+    )]
+    DeadLetters,
+    /// A cycle whose tuples are not tracked.
+    #[error(
+        "'{0}' is in a cycle, whose tuples are bounded only while they are tracked; take `mode: AtLeastOnce`, or take out the cycle"
+    )]
+    UntrackedCycle(String),
+    /// A grouping of a direct stream that is not `direct`.
+    #[error("the stream '{stream}' of '{component}' is direct; read it with `direct: {{}}`")]
+    Direct {
+        /// The component.
+        component: String,
+        /// The stream.
+        stream: String,
+    },
+    /// A direct grouping of a stream that is not direct.
+    #[error(
+        "the stream '{stream}' of '{component}' is not direct; declare it with `direct: true`, or take another grouping"
+    )]
+    NotDirect {
+        /// The component.
+        component: String,
+        /// The stream.
+        stream: String,
+    },
     /// A list that must not be empty.
     #[error("this list is empty; name at least one field")]
     NoFields,

@@ -59,6 +59,8 @@ pub struct Component {
     pub config: serde_json::Value,
     /// Its number of tasks.
     pub replicas: u32,
+    /// How often a bolt gets a tick, in milliseconds.
+    pub tick_every_ms: Option<u64>,
     /// What it emits, in the order of the manifest.
     pub streams: Vec<StreamId>,
     /// What it reads, in the order of the manifest.
@@ -76,6 +78,8 @@ pub struct Stream {
     pub name: String,
     /// Its fields.
     pub fields: Vec<String>,
+    /// Whether the sender names the task that each tuple goes to.
+    pub direct: bool,
     readers: Vec<Edge>,
 }
 
@@ -97,14 +101,22 @@ pub struct Edge {
 /// How tuples choose among a consumer's tasks, fields as positions in the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grouping {
-    /// Evenly.
+    /// Evenly; `none` in a manifest means the same.
     Shuffle,
+    /// Evenly to the tasks of the sender's worker; as shuffle if it has none.
+    LocalOrShuffle,
     /// Equal values of these fields to the same task.
     Fields(Vec<usize>),
+    /// Equal values of these fields to the less loaded of two tasks.
+    PartialKey(Vec<usize>),
     /// All to the first task.
     Global,
     /// A copy to each task.
     All,
+    /// The sender names the task.
+    Direct,
+    /// As code of the worker chooses: the name that it is registered with, and its settings.
+    Custom(String, serde_json::Value),
 }
 
 impl Graph {
@@ -113,21 +125,22 @@ impl Graph {
     /// # Errors
     /// Everything that is wrong with it, in the order of the manifest.
     pub fn parse(spec: GraphSpec) -> Result<Self, Vec<GraphFault>> {
-        let faults = check::faults(&spec);
+        let whole = spec.with_dead_letters();
+        let faults = check::faults(&spec, &whole);
         if faults.is_empty() {
-            Ok(Self::number(spec))
+            Ok(Self::number(spec, &whole))
         } else {
             Err(faults)
         }
     }
 
     /// Gives everything its number. The spec was checked.
-    fn number(spec: GraphSpec) -> Self {
+    fn number(spec: GraphSpec, whole: &GraphSpec) -> Self {
         let mut streams = Vec::new();
         let mut first_tasks = Vec::new();
         let mut tasks = 0;
         let mut components: Vec<Component> = Vec::new();
-        for (index, component) in spec.components.iter().enumerate() {
+        for (index, component) in whole.components.iter().enumerate() {
             let id = ComponentId(index as u16);
             let first = streams.len();
             streams.extend(
@@ -140,6 +153,7 @@ impl Graph {
                         component: id,
                         name: stream.name.clone(),
                         fields: stream.fields.clone(),
+                        direct: stream.direct,
                         readers: Vec::new(),
                     }),
             );
@@ -152,6 +166,7 @@ impl Graph {
                 kind: component.kind.clone(),
                 config: component.config.clone(),
                 replicas: component.replicas,
+                tick_every_ms: component.tick_every_ms,
                 streams: (first..streams.len())
                     .map(|stream| StreamId(stream as u16))
                     .collect(),
@@ -287,6 +302,18 @@ impl Graph {
             .any(|edge| edge.from == component && edge.to == component)
     }
 
+    /// Why this graph cannot run without tracking, if it cannot: roots in flight are what bounds a cycle.
+    pub fn untracked_cycle(&self) -> Option<GraphFault> {
+        let edge = self
+            .edges
+            .iter()
+            .find(|edge| self.in_same_cycle(edge.from, edge.to))?;
+        Some(GraphFault {
+            place: Place::TOPOLOGY,
+            problem: Problem::UntrackedCycle(self.component(edge.to).name.clone()),
+        })
+    }
+
     /// The strongly connected components, each behind all that feed it.
     pub fn stages(&self) -> &[Vec<ComponentId>] {
         &self.stages
@@ -294,13 +321,15 @@ impl Graph {
 }
 
 fn resolve(grouping: &GroupingSpec, fields: &[String]) -> Grouping {
+    let position = |name: &String| fields.iter().position(|field| field == name);
     match grouping {
-        GroupingSpec::Shuffle => Grouping::Shuffle,
+        GroupingSpec::Shuffle | GroupingSpec::None => Grouping::Shuffle,
+        GroupingSpec::LocalOrShuffle => Grouping::LocalOrShuffle,
         GroupingSpec::Global => Grouping::Global,
         GroupingSpec::All => Grouping::All,
-        GroupingSpec::Fields(names) => {
-            let position = |name: &String| fields.iter().position(|field| field == name);
-            Grouping::Fields(names.iter().filter_map(position).collect())
-        }
+        GroupingSpec::Direct => Grouping::Direct,
+        GroupingSpec::Fields(names) => Grouping::Fields(names.iter().filter_map(position).collect()),
+        GroupingSpec::PartialKey(names) => Grouping::PartialKey(names.iter().filter_map(position).collect()),
+        GroupingSpec::Custom { grouping, config } => Grouping::Custom(grouping.clone(), config.clone()),
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::component::{DEAD_LETTER_FIELDS, DEAD_LETTERS};
+
 /// All components of a topology.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -24,12 +26,39 @@ pub struct ComponentSpec {
     pub config: serde_json::Value,
     /// Its number of tasks.
     pub replicas: u32,
+    /// How often a bolt gets a tick, in milliseconds; never if `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick_every_ms: Option<u64>,
     /// What it reads; nothing for a spout.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<InputSpec>,
     /// What it emits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<StreamSpec>,
+}
+
+impl GraphSpec {
+    /// This graph with the dead-letter streams that bolts read.
+    pub(super) fn with_dead_letters(&self) -> Self {
+        let mut whole = self.clone();
+        for component in whole
+            .components
+            .iter_mut()
+            .filter(|known| known.role == Role::Spout)
+        {
+            let mut inputs = self.components.iter().flat_map(|reader| &reader.inputs);
+            let is_read = inputs.any(|input| input.from == component.name && input.stream == DEAD_LETTERS);
+            let is_declared = component.streams.iter().any(|stream| stream.name == DEAD_LETTERS);
+            if is_read && !is_declared {
+                component.streams.push(StreamSpec {
+                    name: DEAD_LETTERS.to_owned(),
+                    fields: DEAD_LETTER_FIELDS.map(str::to_owned).to_vec(),
+                    direct: false,
+                });
+            }
+        }
+        whole
+    }
 }
 
 /// Spout or bolt.
@@ -59,12 +88,27 @@ pub struct InputSpec {
 pub enum GroupingSpec {
     /// Evenly.
     Shuffle,
+    /// Evenly to the tasks of the sender's worker; as shuffle if it has none.
+    LocalOrShuffle,
     /// Equal values of these fields to the same task.
     Fields(Vec<String>),
+    /// Equal values of these fields to the less loaded of two tasks.
+    PartialKey(Vec<String>),
     /// All to the first task.
     Global,
     /// A copy to each task.
     All,
+    /// The sender does not care: evenly.
+    None,
+    /// The sender names the task.
+    Direct,
+    /// As code of the worker chooses.
+    Custom {
+        /// The name that the code is registered with.
+        grouping: String,
+        /// Its settings.
+        config: serde_json::Value,
+    },
 }
 
 /// One output stream.
@@ -75,4 +119,7 @@ pub struct StreamSpec {
     pub name: String,
     /// The names of its fields, in order.
     pub fields: Vec<String>,
+    /// Whether the sender names the task that each tuple goes to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
 }

@@ -30,8 +30,10 @@ pub struct Outcome {
     pub acked: Vec<u64>,
     /// For runs of `acked` in order: how many, and the time from emit to ack in microseconds.
     pub latencies: Vec<(u32, u64)>,
-    /// Message ids of roots that a task failed, or that were lost.
+    /// Message ids of roots that a task failed.
     pub failed: Vec<u64>,
+    /// Message ids of roots that something was lost of, with a worker or an epoch.
+    pub lost: Vec<u64>,
     /// Message ids of roots that took too long.
     pub timed_out: Vec<u64>,
 }
@@ -39,7 +41,7 @@ pub struct Outcome {
 impl Outcome {
     /// Whether nothing happened.
     pub fn is_empty(&self) -> bool {
-        self.acked.is_empty() && self.failed.is_empty() && self.timed_out.is_empty()
+        self.acked.is_empty() && self.failed.is_empty() && self.lost.is_empty() && self.timed_out.is_empty()
     }
 
     /// Forgets all, keeping the memory.
@@ -47,6 +49,7 @@ impl Outcome {
         self.acked.clear();
         self.latencies.clear();
         self.failed.clear();
+        self.lost.clear();
         self.timed_out.clear();
     }
 }
@@ -75,6 +78,10 @@ struct Group {
     sealed: bool,
     /// From which root on which time of emission holds; times grow.
     times: Vec<(u8, u64)>,
+    /// When roots were renewed last, if any was.
+    renewed: Option<Box<[u64; GROUP]>>,
+    /// When the group is looked at next for roots that took too long, if one was renewed.
+    look_at: u64,
 }
 
 impl Group {
@@ -88,6 +95,8 @@ impl Group {
             pending_roots: 0,
             sealed: false,
             times: Vec::new(),
+            renewed: None,
+            look_at: 0,
         })
     }
 
@@ -99,6 +108,8 @@ impl Group {
         self.pending_roots = 0;
         self.sealed = false;
         self.times.clear();
+        self.renewed = None;
+        self.look_at = 0;
     }
 
     fn last_time(&self) -> u64 {
@@ -112,6 +123,23 @@ impl Group {
     fn emitted_at(&self, root: usize) -> u64 {
         let after = self.times.partition_point(|time| usize::from(time.0) <= root);
         self.times[after - 1].1
+    }
+
+    /// The pending roots that were not renewed within `timeout`, and when the first of the others is due.
+    fn late(&self, now: u64, timeout: u64) -> (RootBits, u64) {
+        let Some(renewed) = &self.renewed else {
+            return (self.pending, 0);
+        };
+        let mut late = self.pending;
+        let mut next = u64::MAX;
+        for (root, &at) in renewed.iter().enumerate() {
+            let due = at.saturating_add(timeout);
+            if at > 0 && due > now && late[root >> 6] & 1 << (root & 63) != 0 {
+                late[root >> 6] &= !(1 << (root & 63));
+                next = next.min(due);
+            }
+        }
+        (late, next)
     }
 
     fn is_full(&self) -> bool {
@@ -256,17 +284,18 @@ impl Ledger {
         match entry.change {
             Change::Xor(id) => xor(group, &entry.roots, id, now, outcome),
             Change::Fail => fail(group, &entry.roots, &mut outcome.failed),
+            Change::Renew => renew(group, &entry.roots, now),
         }
         self.settled(index as usize, before);
     }
 
-    /// Fails every root that is pending: what was in flight is lost.
+    /// Gives up every root that is pending: what was in flight is lost.
     pub fn fail_all(&mut self, outcome: &mut Outcome) {
         for index in 0..self.groups.len() {
             let group = &mut self.groups[index];
             let before = (group.pending_roots, group.bytes);
             group.sealed = true;
-            fail(group, &[u64::MAX; 4], &mut outcome.failed);
+            fail(group, &[u64::MAX; 4], &mut outcome.lost);
             self.pending -= before.0;
             self.pending_bytes -= before.1;
             self.groups[index].bytes = 0;
@@ -276,32 +305,52 @@ impl Ledger {
 
     /// Fails the roots that took too long, at `now` (microseconds).
     ///
-    /// A root is failed between one and one and a quarter times the timeout after it was emitted.
+    /// A root is failed between one and one and a quarter times the timeout after it was emitted or renewed.
     pub fn expire(&mut self, now: u64, outcome: &mut Outcome) {
+        let timeout = self.settings.timeout_micros;
         for index in 0..self.groups.len() {
             let group = &mut self.groups[index];
-            if group.last_time().saturating_add(self.settings.timeout_micros) > now {
+            if group.last_time().saturating_add(timeout) > now {
                 break;
+            }
+            if group.pending_roots == 0 || group.look_at > now {
+                continue;
             }
             let before = (group.pending_roots, group.bytes);
             group.sealed = true;
-            fail(group, &[u64::MAX; 4], &mut outcome.timed_out);
-            self.pending -= before.0;
-            self.pending_bytes -= before.1;
-            self.groups[index].bytes = 0;
+            let (late, next) = group.late(now, timeout);
+            group.look_at = next;
+            fail(group, &late, &mut outcome.timed_out);
+            self.free(index, before);
         }
         self.retire();
     }
 
     /// When [`Ledger::expire`] is due next, in microseconds; never while nothing is pending.
     pub fn next_expiry(&self) -> Option<u64> {
-        let oldest = self.groups.iter().find(|group| group.pending_roots > 0)?;
-        Some(oldest.last_time().saturating_add(self.settings.timeout_micros))
+        let mut next: Option<u64> = None;
+        for group in self.groups.iter().filter(|group| group.pending_roots > 0) {
+            let at = group.last_time().saturating_add(self.settings.timeout_micros);
+            next = Some(next.unwrap_or(u64::MAX).min(at.max(group.look_at)));
+            if group.look_at <= at {
+                // Those behind it are younger.
+                break;
+            }
+        }
+        next
     }
 
     /// Accounts for roots of group `index` that are no longer pending.
     #[inline]
-    fn settled(&mut self, index: usize, (roots, bytes): (usize, usize)) {
+    fn settled(&mut self, index: usize, before: (usize, usize)) {
+        self.free(index, before);
+        if index == 0 && self.groups.front().is_some_and(|group| group.pending_roots == 0) {
+            self.retire();
+        }
+    }
+
+    #[inline]
+    fn free(&mut self, index: usize, (roots, bytes): (usize, usize)) {
         let group = &mut self.groups[index];
         let gone = roots - group.pending_roots;
         if gone == 0 {
@@ -316,9 +365,6 @@ impl Ledger {
         group.bytes -= freed;
         self.pending -= gone;
         self.pending_bytes -= freed;
-        if group.pending_roots == 0 && index == 0 {
-            self.retire();
-        }
     }
 
     /// Drops the groups at the front that are full and done.
@@ -377,6 +423,15 @@ fn xor(group: &mut Group, roots: &RootBits, id: u64, now: u64, outcome: &mut Out
         outcome
             .latencies
             .push((count as u32, now.saturating_sub(group.emitted_at(first_done))));
+    }
+}
+
+fn renew(group: &mut Group, roots: &RootBits, now: u64) {
+    let renewed = group.renewed.get_or_insert_with(|| Box::new([0; GROUP]));
+    for (root, at) in renewed.iter_mut().enumerate() {
+        if roots[root >> 6] & 1 << (root & 63) != 0 {
+            *at = now.max(1);
+        }
     }
 }
 

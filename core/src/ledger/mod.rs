@@ -35,4 +35,6 @@ pub enum Change {
     Xor(u64),
     /// A task failed a tuple of these roots.
     Fail,
+    /// A task is still at work on a tuple of these roots: their time begins anew.
+    Renew,
 }

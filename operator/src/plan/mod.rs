@@ -24,7 +24,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use thiserror::Error;
 use waterspout_api::resource::{Topology, TopologySpec, TopologyStatus};
-use waterspout_core::plan::{Delivery, ParsedPlan, Plan, PlanError};
+use waterspout_core::plan::{ParsedPlan, Plan, PlanError};
 
 use crate::owned::{IMAGE_ANNOTATION, Kind, REVISION_LABEL};
 use covers::covers;
@@ -191,17 +191,11 @@ fn wish(name: &str, spec: &TopologySpec) -> Result<Revision, (&'static str, Stri
     let graph_spec = spec
         .graph_spec()
         .map_err(|error| ("InvalidTopology", error.to_string()))?;
-    let delivery = Delivery {
-        timeout_ms: spec.delivery.timeout_ms,
-        max_pending: u64::from(spec.delivery.max_pending),
-        drain_timeout_ms: spec.delivery.drain_timeout_ms,
-        ..Delivery::default()
-    };
     let workers = &spec.workers;
     let revision = Revision::new(
         graph,
         graph_spec,
-        delivery,
+        spec.delivery.to_plan(),
         workers.replicas,
         workers.image.clone(),
     );

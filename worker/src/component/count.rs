@@ -3,7 +3,7 @@
 //! The state is a map from the encodings of the fields, one behind the other, to a number: equal values have equal
 //! encodings. Short keys, which most are, live in a map of their own as one number each: no pointer to follow.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use rustc_hash::FxBuildHasher;
 use serde_json::Value;
 use waterspout_core::component::count::{CountConfig, CountEmit};
@@ -29,6 +29,8 @@ pub struct Count {
     short: HashMap<u128, i64, FxBuildHasher>,
     long: HashMap<Box<[u8]>, i64, FxBuildHasher>,
     key: Vec<u8>,
+    /// Keys whose count changed since the last tick; only where ticks emit.
+    changed: HashSet<Box<[u8]>, FxBuildHasher>,
     /// At the finish: the totals that are left, the last ones first.
     left: Option<Vec<(Box<[u8]>, i64)>>,
 }
@@ -51,6 +53,7 @@ impl Count {
             short: HashMap::default(),
             long: HashMap::default(),
             key: Vec::new(),
+            changed: HashSet::default(),
             left: None,
         })
     }
@@ -85,6 +88,29 @@ fn unpack(packed: u128) -> Box<[u8]> {
 }
 
 impl Count {
+    fn get(&self, key: &[u8]) -> i64 {
+        let count = if key.len() <= SHORT {
+            self.short.get(&pack(key))
+        } else {
+            self.long.get(key)
+        };
+        count.copied().unwrap_or_default()
+    }
+
+    /// The counts that changed since the last call, sorted by key, the last ones first.
+    fn take_changed(&mut self) -> Vec<(Box<[u8]>, i64)> {
+        let changed = std::mem::take(&mut self.changed);
+        let mut counts: Vec<_> = changed
+            .into_iter()
+            .map(|key| {
+                let count = self.get(&key);
+                (key, count)
+            })
+            .collect();
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        counts
+    }
+
     fn insert(&mut self, key: &[u8], count: i64) {
         if key.len() <= SHORT {
             self.short.insert(pack(key), count);
@@ -125,18 +151,36 @@ impl Bolt for Count {
             }
         };
         let count = increment(&mut self.short, &mut self.long, key);
-        if self.emit == CountEmit::EachTuple {
+        match self.emit {
+            CountEmit::EachTuple => {
+                let fields = self.by.len() as u32;
+                out.emit(0, |row| {
+                    row.encoded(key, fields).int(count);
+                })?;
+            }
+            CountEmit::EachTick => {
+                self.changed.get_or_insert_with(key, |key| key.into());
+            }
+            CountEmit::AtFinish | CountEmit::Never => {}
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, out: &mut impl Emit) -> Result<(), ComponentError> {
+        for (key, count) in self.take_changed() {
             let fields = self.by.len() as u32;
             out.emit(0, |row| {
-                row.encoded(key, fields).int(count);
+                row.encoded(&key, fields).int(count);
             })?;
         }
         Ok(())
     }
 
     fn finish(&mut self, out: &mut impl Emit) -> Result<Finished, ComponentError> {
-        if self.emit != CountEmit::AtFinish {
-            return Ok(Finished::Done);
+        match self.emit {
+            CountEmit::EachTuple | CountEmit::Never => return Ok(Finished::Done),
+            CountEmit::EachTick if self.left.is_none() => self.left = Some(self.take_changed()),
+            CountEmit::EachTick | CountEmit::AtFinish => {}
         }
         let (short, long) = (&mut self.short, &mut self.long);
         let left = self.left.get_or_insert_with(|| {
@@ -180,6 +224,10 @@ impl Bolt for Count {
                 ComponentError::Settings("the state that was handed over is no state of 'count'".to_owned())
             })?;
             self.insert(key, count);
+            if self.emit == CountEmit::EachTick {
+                // What was not told yet moved with the counts, and nobody knows which these were.
+                self.changed.get_or_insert_with(key, |key| key.into());
+            }
         }
         Ok(())
     }
@@ -196,6 +244,7 @@ mod tests {
             short: HashMap::default(),
             long: HashMap::default(),
             key: Vec::new(),
+            changed: HashSet::default(),
             left: None,
         };
         for &(key, total) in counts {

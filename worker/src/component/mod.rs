@@ -68,14 +68,25 @@ pub struct Context {
     pub tasks: u32,
     /// The names of the fields of each input stream, by stream number.
     pub inputs: Vec<InputFields>,
-    /// The fields of each output stream, in the order of the manifest.
-    pub outputs: Vec<Vec<String>>,
+    /// The output streams, in the order of the manifest.
+    pub outputs: Vec<OutputShape>,
     /// What relative paths are relative to.
     pub base: PathBuf,
     /// Whether other processes write to the same standard output.
     pub shared_stdout: bool,
     /// Whether the program that started the worker asked for JSON on standard output.
     pub json_stdout: bool,
+}
+
+/// One output stream of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputShape {
+    /// Its name.
+    pub name: String,
+    /// Its fields.
+    pub fields: Vec<String>,
+    /// The components that read it, with the numbers of their tasks in the topology.
+    pub readers: Vec<(String, std::ops::Range<u32>)>,
 }
 
 /// One input stream of a component.
@@ -150,6 +161,20 @@ pub trait Emit {
     /// # Errors
     /// If the row has another number of fields than the stream declares.
     fn emit(&mut self, stream: usize, row: impl FnOnce(&mut RowWriter<'_>)) -> Result<(), ComponentError>;
+
+    /// Emits to task `task`, by its number in the topology, on a stream that is declared with `direct: true`.
+    ///
+    /// [`Context::outputs`] has the numbers of the tasks that read it; [`Tuple::source`] is such a number, too.
+    ///
+    /// # Errors
+    /// If the row has another number of fields than the stream declares, the stream is not direct, or the task does not
+    /// read it.
+    fn emit_direct(
+        &mut self,
+        stream: usize,
+        task: u32,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError>;
 }
 
 /// Where a spout emits to. Emitting never blocks.
@@ -161,6 +186,19 @@ pub trait EmitRoot {
     fn emit_root(
         &mut self,
         stream: usize,
+        message: u64,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError>;
+
+    /// Emits a root to task `task` on a direct stream; see [`Emit::emit_direct`].
+    ///
+    /// # Errors
+    /// If the row has another number of fields than the stream declares, the stream is not direct, or the task does not
+    /// read it.
+    fn emit_root_direct(
+        &mut self,
+        stream: usize,
+        task: u32,
         message: u64,
         row: impl FnOnce(&mut RowWriter<'_>),
     ) -> Result<(), ComponentError>;
@@ -248,6 +286,16 @@ pub trait Bolt: Send + 'static {
     /// # Errors
     /// An error ends the worker's process.
     fn flush(&mut self) -> Result<(), ComponentError> {
+        Ok(())
+    }
+
+    /// Called every `tickEvery`, between two tuples, while the topology is active. What is emitted has no input that it
+    /// belongs to, so it is not tracked. After a delay there is one tick, not all that were missed.
+    ///
+    /// # Errors
+    /// An error ends the worker's process.
+    fn tick(&mut self, out: &mut impl Emit) -> Result<(), ComponentError> {
+        let _ = out;
         Ok(())
     }
 

@@ -48,6 +48,15 @@ impl Emit for Recorder {
         self.record(stream, 0, row);
         Ok(())
     }
+
+    fn emit_direct(
+        &mut self,
+        stream: usize,
+        _task: u32,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.emit(stream, row)
+    }
 }
 
 impl EmitRoot for Recorder {
@@ -60,6 +69,16 @@ impl EmitRoot for Recorder {
         self.room = self.room.saturating_sub(1);
         self.record(stream, message, row);
         Ok(())
+    }
+
+    fn emit_root_direct(
+        &mut self,
+        stream: usize,
+        _task: u32,
+        message: u64,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.emit_root(stream, message, row)
     }
 
     fn room(&self) -> usize {

@@ -182,14 +182,16 @@ impl Node {
                     })?;
             }
         }
+        let here: Arc<Vec<u32>> = Arc::new(tasks_here(plan, settings.me).collect());
         for (task, slot) in (0u32..)
             .zip(&places)
             .filter_map(|(task, place)| Some((task, place.slot()?)))
         {
             slot.command(Command::Renew {
                 epoch,
-                ledger: wiring::ledger(plan, task, settings.starts),
+                tracking: wiring::tracking(plan, task, settings.starts),
                 downstream: wiring::gates(self, plan.graph(), &places, task),
+                here: Arc::clone(&here),
             });
             slot.thaw();
         }

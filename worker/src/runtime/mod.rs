@@ -211,10 +211,10 @@ impl Node {
     fn deliver(&self, epoch: u64, core: &mut dyn TaskCore) {
         let busy = core.is_busy();
         let output = core.output();
-        if !output.shipped.is_empty() {
+        if let Some(shipped) = output.take_shipped() {
             let places = self.places.load();
             let mut woken: Option<&Arc<Slot>> = None;
-            for shipped in output.shipped.drain(..) {
+            for shipped in shipped {
                 match &places[shipped.target as usize] {
                     Place::Here(slot) => {
                         slot.inbox().push(Delivery {
@@ -239,9 +239,9 @@ impl Node {
                 slot.wake();
             }
         }
-        if !busy && !output.entries.is_empty() {
-            self.settle(&output.entries);
-            output.entries.clear();
+        if !busy && !output.entries().is_empty() {
+            self.settle(output.entries());
+            output.clear_entries();
         }
     }
 

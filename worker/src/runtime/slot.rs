@@ -19,7 +19,7 @@ use super::stats::Published;
 use super::{Failure, Node};
 use crate::component::ComponentError;
 use crate::gate::{Gate, Wake};
-use crate::task::{MAX_OPEN_MICROS, Ran, TaskCore};
+use crate::task::{MAX_OPEN_MICROS, Ran, TaskCore, Tracking};
 
 /// How long a slice lasts before others get their turn, in microseconds.
 const SLICE_MICROS: u64 = 1_000;
@@ -43,10 +43,12 @@ pub enum Command {
     Renew {
         /// Its number.
         epoch: u64,
-        /// The ledger of the task's roots in it.
-        ledger: LedgerSettings,
+        /// How the task's roots are tracked in it.
+        tracking: Tracking,
         /// The gates that its output goes through, those of its own cycle left out.
         downstream: Vec<Arc<Gate>>,
+        /// The tasks of this worker, sorted.
+        here: Arc<Vec<u32>>,
     },
 }
 
@@ -380,10 +382,12 @@ impl Slot {
             match command {
                 Command::Renew {
                     epoch,
-                    ledger,
+                    tracking,
                     downstream,
+                    here,
                 } => {
-                    core.renew(ledger)?;
+                    core.renew(tracking)?;
+                    core.output().place(|task| here.binary_search(&task).is_ok());
                     running.epoch = epoch;
                     running.downstream = downstream;
                 }

@@ -8,18 +8,19 @@ use std::sync::{Arc, PoisonError};
 
 use rand::random;
 use thiserror::Error;
-use waterspout_core::graph::{Component, Graph, Role, TaskId};
+use waterspout_core::component::DEAD_LETTERS;
+use waterspout_core::graph::{Component, Graph, Role, StreamId, TaskId};
 use waterspout_core::ledger::LedgerSettings;
 use waterspout_core::placement::WorkerIndex;
-use waterspout_core::plan::ParsedPlan;
+use waterspout_core::plan::{DeliveryMode, ParsedPlan};
 use waterspout_core::routing::Router;
 
 use super::slot::Slot;
 use super::{Node, Place};
 use crate::component::registry::{self, BoltVisitor, SpoutVisitor};
-use crate::component::{Bolt, ComponentError, Context, InputFields, Spout};
+use crate::component::{Bolt, ComponentError, Context, InputFields, OutputShape, Spout};
 use crate::gate::Gate;
-use crate::task::{BoltTask, Output, OutputEdge, OutputStream, SpoutTask, TaskCore};
+use crate::task::{BoltTask, DeadLetters, Output, OutputEdge, OutputStream, SpoutTask, TaskCore, Tracking};
 use crate::volume::VolumeError;
 
 /// Why the tasks of a plan cannot be made.
@@ -76,20 +77,27 @@ pub struct Settings {
 
 struct Host {
     output: Output,
-    ledger: LedgerSettings,
+    tracking: Tracking,
+    letters: Option<DeadLetters>,
+    tick_every: Option<u64>,
 }
 
 impl BoltVisitor for Host {
     type Out = Result<Box<dyn TaskCore>, ComponentError>;
     fn visit<B: Bolt>(self, bolt: B) -> Self::Out {
-        Ok(Box::new(BoltTask::new(bolt, self.output)))
+        Ok(Box::new(BoltTask::new(bolt, self.output, self.tick_every)))
     }
 }
 
 impl SpoutVisitor for Host {
     type Out = Result<Box<dyn TaskCore>, ComponentError>;
     fn visit<S: Spout>(self, spout: S) -> Self::Out {
-        Ok(Box::new(SpoutTask::new(spout, self.output, self.ledger)))
+        Ok(Box::new(SpoutTask::new(
+            spout,
+            self.output,
+            self.tracking,
+            self.letters,
+        )))
     }
 }
 
@@ -157,10 +165,12 @@ fn make(
                 fields: graph.stream(edge.stream).fields.clone(),
             })
             .collect(),
+        // Nobody but the task itself writes dead letters.
         outputs: component
             .streams
             .iter()
-            .map(|&stream| graph.stream(stream).fields.clone())
+            .map(|&stream| shape(graph, stream))
+            .filter(|output| component.role == Role::Bolt || output.name != DEAD_LETTERS)
             .collect(),
         base: settings.base.clone(),
         shared_stdout: settings.shared_stdout,
@@ -168,7 +178,9 @@ fn make(
     };
     let host = Host {
         output: output(plan, component, task),
-        ledger: ledger(plan, task, settings.starts),
+        tracking: tracking(plan, task, settings.starts),
+        letters: letters(graph, component),
+        tick_every: component.tick_every_ms.map(|every| every.saturating_mul(1_000)),
     };
     match component.role {
         Role::Spout => registry::make_spout(&component.kind, &component.config, &context, host)?,
@@ -191,6 +203,41 @@ pub(crate) fn ledger(plan: &ParsedPlan, task: u32, starts: u64) -> LedgerSetting
     }
 }
 
+/// How the roots of a task are tracked.
+pub(super) fn tracking(plan: &ParsedPlan, task: u32, starts: u64) -> Tracking {
+    Tracking {
+        ledger: ledger(plan, task, starts),
+        is_tracked: plan.delivery().mode == DeliveryMode::AtLeastOnce,
+        max_attempts: plan.delivery().max_attempts.max(1),
+    }
+}
+
+/// The dead-letter stream of a spout, if a bolt reads it.
+fn letters(graph: &Graph, component: &Component) -> Option<DeadLetters> {
+    let names = component.streams.iter().map(|&id| graph.stream(id));
+    let stream = names.clone().position(|stream| stream.name == DEAD_LETTERS)?;
+    let others = names.take(stream);
+    Some(DeadLetters {
+        stream,
+        others: others
+            .map(|stream| (stream.name.clone(), stream.fields.clone()))
+            .collect(),
+    })
+}
+
+fn shape(graph: &Graph, stream: StreamId) -> OutputShape {
+    let declared = graph.stream(stream);
+    OutputShape {
+        name: declared.name.clone(),
+        fields: declared.fields.clone(),
+        readers: graph
+            .edges_from(stream)
+            .iter()
+            .map(|edge| (graph.component(edge.to).name.clone(), graph.tasks_of(edge.to)))
+            .collect(),
+    }
+}
+
 fn output(plan: &ParsedPlan, component: &Component, task: u32) -> Output {
     let graph = plan.graph();
     let streams = component
@@ -198,7 +245,9 @@ fn output(plan: &ParsedPlan, component: &Component, task: u32) -> Output {
         .iter()
         .map(|&id| OutputStream {
             id: id.0,
+            name: graph.stream(id).name.clone(),
             fields: graph.stream(id).fields.len() as u32,
+            direct: graph.stream(id).direct,
             edges: graph
                 .edges_from(id)
                 .iter()

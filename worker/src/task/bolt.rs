@@ -6,7 +6,7 @@ use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
 use waterspout_core::value::RowWriter;
 
 use super::finish::Finishing;
-use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore};
+use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
 use crate::component::{Bolt, ComponentError, Emit, Tuple};
 
 /// A bolt with its output and the frame that it is in the middle of.
@@ -17,14 +17,32 @@ pub struct BoltTask<B> {
     finishing: Option<Finishing>,
     /// Whether a finish may emit.
     active: bool,
+    ticks: Option<Ticks>,
     executed: u64,
 }
 
 struct Current {
     frame: Frame,
     next_row: usize,
-    /// Where this frame's ledger entries begin in the output's entries.
-    first_entry: usize,
+}
+
+/// When a bolt gets its next tick. Times are in microseconds.
+struct Ticks {
+    every: u64,
+    /// Not known before the task runs.
+    at: Option<u64>,
+}
+
+impl Ticks {
+    /// Whether one is due. Those that were missed are not made up for.
+    fn is_due(&mut self, now: u64) -> bool {
+        let at = *self.at.get_or_insert(now + self.every);
+        let is_due = now >= at;
+        if is_due {
+            self.at = Some((at + self.every).max(now + 1));
+        }
+        is_due
+    }
 }
 
 /// Emits anchored to one input tuple.
@@ -40,19 +58,46 @@ impl Emit for Anchored<'_> {
         self.output.send(stream, self.anchor, |_| {});
         Ok(())
     }
+
+    fn emit_direct(
+        &mut self,
+        stream: usize,
+        task: u32,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.output.write_direct(stream, row)?;
+        self.output.send_direct(stream, task, self.anchor, |_| {})
+    }
 }
 
 impl<B: Bolt> BoltTask<B> {
-    /// A task around `bolt`.
-    pub fn new(bolt: B, output: Output) -> Self {
+    /// A task around `bolt`, which gets a tick every so many microseconds.
+    pub fn new(bolt: B, output: Output, tick_every: Option<u64>) -> Self {
         Self {
             bolt,
             output,
             current: None,
             finishing: None,
             active: false,
+            ticks: tick_every.map(|every| Ticks { every, at: None }),
             executed: 0,
         }
+    }
+
+    /// Gives the bolt a tick if one is due.
+    fn tick(&mut self, now: u64) -> Result<(), ComponentError> {
+        let Some(ticks) = &mut self.ticks else {
+            return Ok(());
+        };
+        if self.active && self.finishing.is_none() && ticks.is_due(now) {
+            let mut out = Anchored {
+                output: &mut self.output,
+                anchor: None,
+            };
+            self.bolt.tick(&mut out)?;
+            self.bolt.flush()?;
+        }
+        Ok(())
     }
 
     /// Works through rows of the current frame. True if the frame is done.
@@ -61,7 +106,7 @@ impl<B: Bolt> BoltTask<B> {
             return Ok(true);
         };
         let frame = &current.frame;
-        let stop_at = self.output.bytes + OUTPUT_BUDGET;
+        let stop_at = self.output.bytes() + OUTPUT_BUDGET;
         let from = current.next_row;
         while current.next_row < frame.rows() {
             let row = current.next_row;
@@ -82,7 +127,7 @@ impl<B: Bolt> BoltTask<B> {
                 },
             )?;
             current.next_row += 1;
-            if self.output.bytes >= stop_at {
+            if self.output.bytes() >= stop_at {
                 break;
             }
         }
@@ -97,20 +142,18 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
     }
 
     fn accept(&mut self, frame: Frame) {
-        self.current = Some(Current {
-            frame,
-            next_row: 0,
-            first_entry: self.output.entries.len(),
-        });
+        self.output.begin_frame();
+        self.current = Some(Current { frame, next_row: 0 });
     }
 
     fn run(&mut self, now: u64) -> Result<Ran, ComponentError> {
         self.output.set_time(now);
+        self.tick(now)?;
         if self.current.is_some() {
             if self.work()? {
                 self.bolt.flush()?;
                 if let Some(done) = self.current.take() {
-                    self.output.end_frame(&done.frame, done.first_entry);
+                    self.output.end_frame(&done.frame);
                 }
             }
             return Ok(Ran::More);
@@ -118,7 +161,12 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
         match &mut self.finishing {
             Some(finishing) if self.active => finishing.run(&mut self.bolt, &mut self.output, now),
             Some(finishing) => Ok(Ran::Idle(finishing.expire(now))),
-            None => Ok(Ran::Idle(None)),
+            None => Ok(Ran::Idle(
+                self.ticks
+                    .as_ref()
+                    .filter(|_| self.active)
+                    .and_then(|ticks| ticks.at),
+            )),
         }
     }
 
@@ -140,11 +188,11 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
         self.active = active;
     }
 
-    fn renew(&mut self, ledger: LedgerSettings) -> Result<(), ComponentError> {
+    fn renew(&mut self, tracking: Tracking) -> Result<(), ComponentError> {
         self.current = None;
         self.output.reset();
         if let Some(finishing) = &mut self.finishing {
-            finishing.renew(ledger);
+            finishing.renew(tracking.ledger);
         }
         Ok(())
     }

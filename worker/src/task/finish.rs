@@ -15,11 +15,19 @@ use crate::component::{Bolt, ComponentError, Emit, Finished};
 /// A finish that is under way or done.
 pub(super) struct Finishing {
     ledger: Ledger,
-    kept: FxHashMap<u64, (usize, Vec<u8>)>,
+    kept: FxHashMap<u64, Kept>,
     again: VecDeque<u64>,
     next_message: u64,
     all_emitted: bool,
     outcome: Outcome,
+}
+
+/// A row that was emitted and is not acked.
+struct Kept {
+    stream: usize,
+    /// The task that it was sent to by name.
+    task: Option<u32>,
+    row: Vec<u8>,
 }
 
 /// Emits roots of the finishing bolt's own.
@@ -32,13 +40,27 @@ struct Rooted<'a> {
 impl Emit for Rooted<'_> {
     fn emit(&mut self, stream: usize, row: impl FnOnce(&mut RowWriter<'_>)) -> Result<(), ComponentError> {
         self.output.write_row(stream, row)?;
+        self.keep_and_send(stream, None)
+    }
+
+    fn emit_direct(
+        &mut self,
+        stream: usize,
+        task: u32,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.output.write_direct(stream, row)?;
+        self.keep_and_send(stream, Some(task))
+    }
+}
+
+impl Rooted<'_> {
+    fn keep_and_send(&mut self, stream: usize, task: Option<u32>) -> Result<(), ComponentError> {
         let message = self.finishing.next_message;
         self.finishing.next_message += 1;
-        self.finishing
-            .kept
-            .insert(message, (stream, self.output.last_row().to_vec()));
-        self.finishing.send(stream, message, self.output, self.now);
-        Ok(())
+        let row = self.output.last_row().to_vec();
+        self.finishing.kept.insert(message, Kept { stream, task, row });
+        self.finishing.send(message, stream, task, self.output, self.now)
     }
 }
 
@@ -83,13 +105,13 @@ impl Finishing {
         now: u64,
     ) -> Result<Ran, ComponentError> {
         self.expire(now);
-        let stop_at = output.bytes + OUTPUT_BUDGET;
-        while self.ledger.has_room() && output.bytes < stop_at {
+        let stop_at = output.bytes() + OUTPUT_BUDGET;
+        while self.ledger.has_room() && output.bytes() < stop_at {
             if let Some(message) = self.again.pop_front() {
-                if let Some((stream, row)) = self.kept.get(&message) {
-                    let stream = *stream;
-                    output.load_row(row);
-                    self.send(stream, message, output, now);
+                if let Some(kept) = self.kept.get(&message) {
+                    let (stream, task) = (kept.stream, kept.task);
+                    output.load_row(&kept.row);
+                    self.send(message, stream, task, output, now)?;
                 }
             } else if self.all_emitted {
                 break;
@@ -121,10 +143,22 @@ impl Finishing {
         self.account();
     }
 
-    fn send(&mut self, stream: usize, message: u64, output: &mut Output, now: u64) {
+    fn send(
+        &mut self,
+        message: u64,
+        stream: usize,
+        task: Option<u32>,
+        output: &mut Output,
+        now: u64,
+    ) -> Result<(), ComponentError> {
         let root = self.ledger.open(message, output.last_row().len(), now);
-        output.send(stream, Some(root), |frame| self.ledger.register_last(frame));
+        let registered = |frame| self.ledger.register_last(frame);
+        match task {
+            None => output.send(stream, Some(root), registered),
+            Some(task) => output.send_direct(stream, task, Some(root), registered)?,
+        }
         self.ledger.settle_last(now, &mut self.outcome);
+        Ok(())
     }
 
     /// Forgets the rows that are acked and queues those that failed.
@@ -133,6 +167,7 @@ impl Finishing {
             self.kept.remove(&message);
         }
         self.again.extend(self.outcome.failed.drain(..));
+        self.again.extend(self.outcome.lost.drain(..));
         self.again.extend(self.outcome.timed_out.drain(..));
         self.outcome.clear();
     }

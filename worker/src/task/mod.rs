@@ -4,13 +4,17 @@
 //! and time ([`crate::runtime`]), which hands frames in and takes shipped frames and ledger entries out. Invariants:
 //! nothing here blocks, reads a clock or spawns; a task has one owner at a time.
 
+mod attempts;
 mod bolt;
 mod finish;
+mod open;
 mod output;
 mod spout;
 
+pub use attempts::DeadLetters;
 pub use bolt::BoltTask;
-pub use output::{Output, OutputEdge, OutputStream, Shipped};
+pub use open::Shipped;
+pub use output::{Output, OutputEdge, OutputStream};
 pub use spout::SpoutTask;
 
 use waterspout_core::finish::TaskState;
@@ -42,12 +46,27 @@ pub struct Counts {
     pub emitted: u64,
     /// Roots acked.
     pub acked: u64,
-    /// Roots failed by a task or by a loss.
+    /// Roots that a task failed.
     pub failed: u64,
     /// Roots that took too long.
     pub timed_out: u64,
+    /// Roots that something was lost of, with a worker or an epoch.
+    pub lost: u64,
+    /// Roots that were given up after their last attempt.
+    pub dead: u64,
     /// Roots pending now.
     pub pending: u64,
+}
+
+/// How a task's roots are tracked in an epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct Tracking {
+    /// The ledger of its roots.
+    pub ledger: LedgerSettings,
+    /// Whether they are tracked at all.
+    pub is_tracked: bool,
+    /// How often a root is emitted before it is given up.
+    pub max_attempts: u32,
 }
 
 /// A run of acks with one latency.
@@ -69,7 +88,7 @@ pub trait TaskCore: Send {
     /// # Errors
     /// An error of the component; it ends the process.
     fn settle(&mut self, entries: &[LedgerEntry], now: u64) -> Result<(), ComponentError>;
-    /// Fails all roots that are pending: something of them was lost with a worker.
+    /// Gives up all roots that are pending: something of them was lost with a worker.
     ///
     /// # Errors
     /// An error of the component; it ends the process.
@@ -80,7 +99,7 @@ pub trait TaskCore: Send {
     ///
     /// # Errors
     /// An error of the component; it ends the process.
-    fn renew(&mut self, ledger: LedgerSettings) -> Result<(), ComponentError>;
+    fn renew(&mut self, tracking: Tracking) -> Result<(), ComponentError>;
     /// What the task needs to go on elsewhere: a bolt's state, or a spout's position. Empty if there is nothing.
     ///
     /// # Errors

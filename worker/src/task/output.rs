@@ -1,35 +1,28 @@
 //! What a task emits: rows routed into open frames, and what the ledgers have to hear of it.
 //!
-//! Owns: one open frame per (stream, consumer, task of it), their shipping, registrations. Leaves to others: who
-//! delivers shipped frames and entries ([`crate::runtime`]). Invariant: emitting never blocks and never fails for lack
-//! of room; entries are in the order in which they must travel.
+//! Owns: the form of each output stream, the choice of a frame for each row. Leaves to others: the frames
+//! ([`super::open`]), who delivers shipped frames and entries ([`crate::runtime`]). Invariant: emitting never blocks and
+//! never fails for lack of room.
 
-use waterspout_core::frame::{Frame, FrameBuilder, GroupId, RootBits};
-use waterspout_core::ledger::{Change, LedgerEntry};
+use waterspout_core::frame::{Frame, GroupId};
+use waterspout_core::ledger::LedgerEntry;
 use waterspout_core::routing::{Router, Target};
 use waterspout_core::value::{Row, RowWriter};
 
+use super::open::{OpenFrames, Shipped};
 use crate::component::ComponentError;
-
-/// How far back an entry looks for one with the same roots to merge with.
-const MERGE_REACH: usize = 12;
-
-/// A frame that is on its way to a task.
-#[derive(Debug)]
-pub struct Shipped {
-    /// The task it goes to.
-    pub target: u32,
-    /// The frame.
-    pub frame: Frame,
-}
 
 /// One output stream of a task.
 #[derive(Debug)]
 pub struct OutputStream {
     /// The stream's number in the graph.
     pub id: u16,
+    /// Its name.
+    pub name: String,
     /// Its number of fields.
     pub fields: u32,
+    /// Whether each row names its task.
+    pub direct: bool,
     /// Who reads it.
     pub edges: Vec<OutputEdge>,
 }
@@ -43,39 +36,18 @@ pub struct OutputEdge {
     pub first_task: u32,
 }
 
-/// Random ids of frames.
-#[derive(Debug)]
-struct Ids(u64);
-
-impl Ids {
-    /// Source: SplitMix64, Steele, Lea and Flood 2014.
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-#[derive(Debug)]
-struct OpenFrame {
-    builder: FrameBuilder,
-    target: u32,
-    /// Has rows since the last [`Output::end_frame`].
-    touched: bool,
-}
-
 #[derive(Debug)]
 struct Edge {
     router: Router,
-    /// Position in `open` of the frame to the consumer's first task.
+    /// Position among the open frames of the frame to the consumer's first task.
     first: usize,
 }
 
 #[derive(Debug)]
 struct Stream {
+    name: String,
     fields: u32,
+    direct: bool,
     edges: Vec<Edge>,
 }
 
@@ -84,46 +56,29 @@ struct Stream {
 pub struct Output {
     component: String,
     streams: Vec<Stream>,
-    open: Vec<OpenFrame>,
-    touched: Vec<usize>,
+    open: OpenFrames,
     row: Vec<u8>,
-    ids: Ids,
-    /// Frames to deliver, in order.
-    pub shipped: Vec<Shipped>,
-    /// Entries to deliver, in order.
-    pub entries: Vec<LedgerEntry>,
     /// Rows emitted in all.
     pub emitted: u64,
-    /// Bytes emitted in all.
-    pub bytes: u64,
-    /// When the oldest open frame got its first row, in microseconds; `u64::MAX` if all are empty.
-    opened_at: u64,
-    now: u64,
-    /// Whether this task tells the ledgers of its frames through `entries`. A task that emits roots tells its own
-    /// ledger at once instead.
-    registers: bool,
 }
 
 impl Output {
     /// The output of task `source` of `component`. `seed` must be random: frames of all tasks share one space of ids.
     pub fn new(component: &str, source: u32, streams: Vec<OutputStream>, seed: u64) -> Self {
-        let mut ids = Ids(seed);
-        let mut open = Vec::new();
+        let mut open = OpenFrames::new(seed);
         let streams = streams
             .into_iter()
             .map(|stream| Stream {
+                name: stream.name,
                 fields: stream.fields,
+                direct: stream.direct,
                 edges: stream
                     .edges
                     .into_iter()
                     .map(|edge| {
                         let first = open.len();
                         for task in 0..edge.router.tasks() {
-                            open.push(OpenFrame {
-                                builder: FrameBuilder::new(ids.next(), stream.id, source),
-                                target: edge.first_task + task,
-                                touched: false,
-                            });
+                            open.add(stream.id, source, edge.first_task + task);
                         }
                         Edge {
                             router: edge.router,
@@ -137,16 +92,8 @@ impl Output {
             component: component.to_owned(),
             streams,
             open,
-            touched: Vec::new(),
             row: Vec::new(),
-            ids,
-            shipped: Vec::new(),
-            entries: Vec::new(),
             emitted: 0,
-            bytes: 0,
-            opened_at: u64::MAX,
-            now: 0,
-            registers: true,
         }
     }
 
@@ -154,49 +101,96 @@ impl Output {
     /// [`Output::send`].
     pub fn emit_roots(&mut self) {
         self.flush();
-        self.registers = false;
+        self.open.registers = false;
     }
 
     /// Sets the time of what is emitted from now on, in microseconds.
     #[inline]
     pub fn set_time(&mut self, now: u64) {
-        self.now = now;
+        self.open.now = now;
     }
 
-    /// Lets shuffle go round tasks that are away.
+    /// Bytes emitted in all.
+    #[inline]
+    pub fn bytes(&self) -> u64 {
+        self.open.bytes
+    }
+
+    /// Lets groupings that have a choice go round tasks that are away.
     pub fn avoid(&mut self, is_away: impl Fn(u32) -> bool) {
+        self.each_router(|router, first| router.avoid(|task| is_away(first + task)));
+    }
+
+    /// Says which tasks are on this worker.
+    pub fn place(&mut self, is_here: impl Fn(u32) -> bool) {
+        self.each_router(|router, first| router.place(|task| is_here(first + task)));
+    }
+
+    fn each_router(&mut self, visit: impl Fn(&mut Router, u32)) {
         for edge in self.streams.iter_mut().flat_map(|stream| &mut stream.edges) {
-            let first = self.open.get(edge.first).map_or(0, |open| open.target);
-            edge.router.avoid(|task| is_away(first + task));
+            visit(&mut edge.router, self.open.target(edge.first));
         }
     }
 
     /// Writes a row into the scratch buffer and checks that it has as many fields as stream `stream` declares.
+    ///
+    /// # Errors
+    /// If it has not, or the stream needs the name of a task.
     #[inline]
     pub fn write_row(
         &mut self,
         stream: usize,
         write: impl FnOnce(&mut RowWriter<'_>),
     ) -> Result<usize, ComponentError> {
-        self.row.clear();
-        let mut writer = RowWriter::new(&mut self.row);
-        write(&mut writer);
-        let found = writer.fields();
+        let found = self.write(write);
         match self.streams.get(stream) {
-            Some(declared) if declared.fields == found => Ok(self.row.len()),
-            declared => Err(self.wrong_row(stream, declared.map(|stream| stream.fields), found)),
+            Some(declared) if declared.fields == found && !declared.direct => Ok(self.row.len()),
+            _ => Err(self.wrong_row(stream, found, false)),
         }
     }
 
+    /// Writes a row for a direct stream; see [`Output::write_row`].
+    ///
+    /// # Errors
+    /// If it does not fit the stream, or the stream takes no names of tasks.
+    pub fn write_direct(
+        &mut self,
+        stream: usize,
+        write: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<usize, ComponentError> {
+        let found = self.write(write);
+        match self.streams.get(stream) {
+            Some(declared) if declared.fields == found && declared.direct => Ok(self.row.len()),
+            _ => Err(self.wrong_row(stream, found, true)),
+        }
+    }
+
+    #[inline]
+    fn write(&mut self, write: impl FnOnce(&mut RowWriter<'_>)) -> u32 {
+        self.row.clear();
+        let mut writer = RowWriter::new(&mut self.row);
+        write(&mut writer);
+        writer.fields()
+    }
+
     #[cold]
-    fn wrong_row(&self, stream: usize, declared: Option<u32>, found: u32) -> ComponentError {
+    fn wrong_row(&self, stream: usize, found: u32, is_direct: bool) -> ComponentError {
         let component = &self.component;
-        ComponentError::Tuple(match declared {
-            Some(declared) => format!(
-                "component '{component}' emitted {found} fields to its output stream {stream}, which declares {declared}"
-            ),
+        ComponentError::Tuple(match self.streams.get(stream) {
             None => format!(
                 "component '{component}' emitted to output stream {stream}, which it does not declare"
+            ),
+            Some(declared) if declared.direct && !is_direct => format!(
+                "component '{component}' emitted to its stream '{}' without a task, and that stream is direct; name the task",
+                declared.name
+            ),
+            Some(declared) if is_direct && !declared.direct => format!(
+                "component '{component}' named a task for its stream '{}', which is not direct; declare it with `direct: true`",
+                declared.name
+            ),
+            Some(declared) => format!(
+                "component '{component}' emitted {found} fields to its stream '{}', which declares {}",
+                declared.name, declared.fields
             ),
         })
     }
@@ -220,136 +214,114 @@ impl Output {
         let Self {
             streams,
             open,
-            touched,
             row,
-            ids,
-            shipped,
-            entries,
             emitted,
-            bytes,
-            opened_at,
-            now,
-            registers,
             ..
         } = self;
         *emitted += 1;
+        let mut push = pusher(anchor, &mut registered);
         for edge in &mut streams[stream].edges {
-            let (from, to) = match edge.router.route(Row::new(row)) {
-                Target::One(task) => (edge.first + task as usize, edge.first + task as usize + 1),
-                Target::All => (edge.first, edge.first + edge.router.tasks() as usize),
-            };
-            for (index, slot) in (from..).zip(&mut open[from..to]) {
-                *bytes += row.len() as u64;
-                if slot.builder.is_empty() {
-                    *opened_at = (*opened_at).min(*now);
-                }
-                match anchor {
-                    Some((group, root)) => {
-                        if slot.builder.push(row, group, root) {
-                            registered(slot.builder.id());
-                        }
+            match edge.router.route(Row::new(row)) {
+                Target::One(task) => open.put(edge.first + task as usize, row, &mut push),
+                Target::All => {
+                    for index in edge.first..edge.first + edge.router.tasks() as usize {
+                        open.put(index, row, &mut push);
                     }
-                    None => slot.builder.push_untracked(row),
                 }
-                if slot.builder.is_full() {
-                    if *registers {
-                        register(slot, entries);
+                Target::Chosen => {
+                    for &task in edge.router.chosen() {
+                        open.put(edge.first + task as usize, row, &mut push);
                     }
-                    shipped.push(Shipped {
-                        target: slot.target,
-                        frame: slot.builder.ship(ids.next()),
-                    });
-                } else if *registers && !slot.touched {
-                    slot.touched = true;
-                    touched.push(index);
                 }
             }
         }
     }
 
-    /// Ends an input frame: registers what was emitted for it, then acks it.
+    /// Sends the row that was written last to task `task`; see [`Output::send`].
     ///
-    /// `first_entry` is the length of `entries` when the frame began.
-    pub fn end_frame(&mut self, input: &Frame, first_entry: usize) {
-        for index in self.touched.drain(..) {
-            let slot = &mut self.open[index];
-            slot.touched = false;
-            register(slot, &mut self.entries);
-        }
+    /// # Errors
+    /// If the task does not read the stream.
+    pub fn send_direct(
+        &mut self,
+        stream: usize,
+        task: u32,
+        anchor: Option<(GroupId, u8)>,
+        mut registered: impl FnMut(u64),
+    ) -> Result<(), ComponentError> {
+        let declared = &self.streams[stream];
+        let index = declared.edges.iter().find_map(|edge| {
+            let position = task.checked_sub(self.open.target(edge.first))?;
+            (position < edge.router.tasks()).then_some(edge.first + position as usize)
+        });
+        let Some(index) = index else {
+            return Err(ComponentError::Tuple(format!(
+                "component '{}' named task {task} for its stream '{}', and that is no task of a component that reads it",
+                self.component, declared.name
+            )));
+        };
+        self.emitted += 1;
+        self.open
+            .put(index, &self.row, &mut pusher(anchor, &mut registered));
+        Ok(())
+    }
+
+    /// An input frame begins.
+    pub fn begin_frame(&mut self) {
+        self.open.begin_frame();
+    }
+
+    /// Ends an input frame: registers what was emitted for it, then acks it.
+    pub fn end_frame(&mut self, input: &Frame) {
+        self.open.register_all();
         for held in &input.groups {
-            ack(&mut self.entries, first_entry, held.group, held.roots, input.id);
+            self.open.ack(held.group, held.roots, input.id);
         }
     }
 
     /// Drops all that was emitted and not delivered: it is of an epoch that has ended.
     pub fn reset(&mut self) {
-        self.flush();
-        self.shipped.clear();
-        self.entries.clear();
-        for index in self.touched.drain(..) {
-            self.open[index].touched = false;
-        }
+        self.open.reset();
     }
 
     /// Whether a frame is open since before `since` (microseconds).
     #[inline]
     pub fn is_older_than(&self, since: u64) -> bool {
-        self.opened_at < since
+        self.open.opened_at < since
     }
 
     /// Ships every open frame.
     pub fn flush(&mut self) {
-        if self.opened_at == u64::MAX {
-            return;
-        }
-        self.opened_at = u64::MAX;
-        for slot in &mut self.open {
-            if !slot.builder.is_empty() {
-                if self.registers {
-                    register(slot, &mut self.entries);
-                }
-                self.shipped.push(Shipped {
-                    target: slot.target,
-                    frame: slot.builder.ship(self.ids.next()),
-                });
-            }
-        }
+        self.open.flush();
+    }
+
+    /// Frames to deliver, in order; taken out as they are read.
+    pub fn take_shipped(&mut self) -> Option<std::vec::Drain<'_, Shipped>> {
+        (!self.open.shipped.is_empty()).then(|| self.open.shipped.drain(..))
+    }
+
+    /// Entries to deliver, in order.
+    pub fn entries(&self) -> &[LedgerEntry] {
+        &self.open.entries
+    }
+
+    /// The entries were delivered.
+    pub fn clear_entries(&mut self) {
+        self.open.clear_entries();
     }
 }
 
-/// Tells the ledgers of the roots that came into an open frame since they were told last.
-fn register(slot: &mut OpenFrame, entries: &mut Vec<LedgerEntry>) {
-    let id = slot.builder.id();
-    slot.builder.take_unregistered(|group, roots| {
-        entries.push(LedgerEntry {
-            group,
-            roots,
-            change: Change::Xor(id),
-        });
-    });
-}
-
-/// Adds an ack behind the registrations of the same input frame.
-///
-/// It may merge into the *last* registration of the group only. Were another one behind it, a root of that one could
-/// come to zero in between: the frame registered first may have been acked already.
-fn ack(entries: &mut Vec<LedgerEntry>, first_entry: usize, group: GroupId, roots: RootBits, id: u64) {
-    let behind = entries.len() - first_entry;
-    let last = entries
-        .iter_mut()
-        .rev()
-        .take(behind.min(MERGE_REACH))
-        .find(|entry| entry.group == group);
-    match last {
-        Some(LedgerEntry {
-            roots: known,
-            change: Change::Xor(sum),
-            ..
-        }) if *known == roots => *sum ^= id,
-        _ => entries.push(LedgerEntry {
-            group,
-            roots,
-            change: Change::Xor(id),
-        }),
+/// Puts a row of one root, or of none, into a frame.
+#[inline(always)]
+fn pusher(
+    anchor: Option<(GroupId, u8)>,
+    registered: &mut impl FnMut(u64),
+) -> impl FnMut(&mut waterspout_core::frame::FrameBuilder, &[u8]) {
+    move |builder, row| match anchor {
+        Some((group, root)) => {
+            if builder.push(row, group, root) {
+                registered(builder.id());
+            }
+        }
+        None => builder.push_untracked(row),
     }
 }

@@ -1,11 +1,15 @@
 //! The core of a spout's task: polls, the ledger of its roots, acks and fails.
+//!
+//! A root that failed is emitted again by the spout, after a pause; see [`super::attempts`]. One that is given up is
+//! emitted again as well, and goes to the dead letters instead of its stream: so its row need not be kept.
 
 use waterspout_core::finish::TaskState;
 use waterspout_core::frame::Frame;
 use waterspout_core::ledger::{Ledger, LedgerEntry, LedgerSettings, Outcome};
 use waterspout_core::value::RowWriter;
 
-use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore};
+use super::attempts::{Attempts, DeadLetters, Reason, Verdict};
+use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
 use crate::component::{ComponentError, EmitRoot, Polled, Spout};
 
 /// Most polls in one run: waking a task costs more than a poll does.
@@ -17,6 +21,8 @@ pub struct SpoutTask<S> {
     output: Output,
     ledger: Ledger,
     outcome: Outcome,
+    attempts: Attempts,
+    is_tracked: bool,
     active: bool,
     /// Was told to rest since it was paused.
     rested: bool,
@@ -36,7 +42,51 @@ struct Roots<'a> {
     output: &'a mut Output,
     ledger: &'a mut Ledger,
     outcome: &'a mut Outcome,
+    attempts: &'a Attempts,
+    is_tracked: bool,
     now: u64,
+}
+
+impl Roots<'_> {
+    /// Sends the row that was written last.
+    #[inline]
+    fn send(
+        &mut self,
+        mut stream: usize,
+        mut task: Option<u32>,
+        message: u64,
+        mut bytes: usize,
+    ) -> Result<(), ComponentError> {
+        if let Some((letters, row)) = self.attempts.letter(message, stream, self.output.last_row()) {
+            self.output.load_row(&row);
+            (stream, task, bytes) = (letters, None, row.len());
+        }
+        if !self.is_tracked {
+            self.outcome.acked.push(message);
+            return match task {
+                None => {
+                    self.output.send(stream, None, |_| {});
+                    Ok(())
+                }
+                Some(task) => self.output.send_direct(stream, task, None, |_| {}),
+            };
+        }
+        let root = self.ledger.open(message, bytes, self.now);
+        let ledger = &mut *self.ledger;
+        let mut went = false;
+        let registered = |frame| {
+            ledger.register_last(frame);
+            went = true;
+        };
+        match task {
+            None => self.output.send(stream, Some(root), registered),
+            Some(task) => self.output.send_direct(stream, task, Some(root), registered)?,
+        }
+        if !went {
+            self.ledger.settle_last(self.now, self.outcome);
+        }
+        Ok(())
+    }
 }
 
 impl EmitRoot for Roots<'_> {
@@ -48,17 +98,18 @@ impl EmitRoot for Roots<'_> {
         row: impl FnOnce(&mut RowWriter<'_>),
     ) -> Result<(), ComponentError> {
         let bytes = self.output.write_row(stream, row)?;
-        let root = self.ledger.open(message, bytes, self.now);
-        let ledger = &mut *self.ledger;
-        let mut went = false;
-        self.output.send(stream, Some(root), |frame| {
-            ledger.register_last(frame);
-            went = true;
-        });
-        if !went {
-            self.ledger.settle_last(self.now, self.outcome);
-        }
-        Ok(())
+        self.send(stream, None, message, bytes)
+    }
+
+    fn emit_root_direct(
+        &mut self,
+        stream: usize,
+        task: u32,
+        message: u64,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        let bytes = self.output.write_direct(stream, row)?;
+        self.send(stream, Some(task), message, bytes)
     }
 
     #[inline]
@@ -69,37 +120,60 @@ impl EmitRoot for Roots<'_> {
 
 impl<S: Spout> SpoutTask<S> {
     /// A task around `spout`, not active yet.
-    pub fn new(spout: S, output: Output, settings: LedgerSettings) -> Self {
+    pub fn new(spout: S, output: Output, tracking: Tracking, letters: Option<DeadLetters>) -> Self {
         let mut output = output;
         output.emit_roots();
         Self {
             spout,
             output,
-            ledger: Ledger::new(settings),
+            ledger: Ledger::new(tracking.ledger),
             outcome: Outcome::default(),
+            attempts: Attempts::new(tracking.max_attempts, letters),
+            is_tracked: tracking.is_tracked,
             active: false,
             rested: true,
             ended: false,
             poll_at: 0,
             counts: Counts::default(),
             saved_at: 0,
-            max_unsaved: settings.max_pending as u64,
+            max_unsaved: tracking.ledger.max_pending as u64,
             latencies: Vec::new(),
         }
     }
 
     /// Tells the spout what became of its roots.
-    fn account(&mut self) -> Result<(), ComponentError> {
+    fn account(&mut self, now: u64) -> Result<(), ComponentError> {
         if self.outcome.is_empty() {
             return Ok(());
         }
         self.counts.acked += self.outcome.acked.len() as u64;
         self.counts.failed += self.outcome.failed.len() as u64;
         self.counts.timed_out += self.outcome.timed_out.len() as u64;
+        self.counts.lost += self.outcome.lost.len() as u64;
         for &message in &self.outcome.acked {
+            self.attempts.acked(message);
             self.spout.ack(message);
         }
-        for &message in self.outcome.failed.iter().chain(&self.outcome.timed_out) {
+        let failed = self
+            .outcome
+            .failed
+            .iter()
+            .map(|&message| (message, Reason::Failed));
+        let timed_out = self
+            .outcome
+            .timed_out
+            .iter()
+            .map(|&message| (message, Reason::TimedOut));
+        for (message, reason) in failed.chain(timed_out) {
+            if self.attempts.failed(message, reason, now) == Verdict::Dead {
+                tracing::error!(
+                    message,
+                    ?reason,
+                    "a tuple is given up, and no bolt reads the stream 'dead-letters' of this spout"
+                );
+            }
+        }
+        for &message in &self.outcome.lost {
             self.spout.fail(message);
             self.ended = false;
             self.poll_at = 0;
@@ -120,7 +194,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
     fn run(&mut self, now: u64) -> Result<Ran, ComponentError> {
         self.output.set_time(now);
         self.ledger.expire(now, &mut self.outcome);
-        self.account()?;
+        self.account(now)?;
         if !self.active {
             if !self.rested && self.ledger.pending() == 0 {
                 self.rested = true;
@@ -128,21 +202,32 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
             }
             return Ok(Ran::Idle(self.ledger.next_expiry()));
         }
-        let stop_at = self.output.bytes + OUTPUT_BUDGET;
+        while let Some(message) = self.attempts.due(now) {
+            self.spout.fail(message);
+            self.ended = false;
+            self.poll_at = 0;
+        }
+        let stop_at = self.output.bytes() + OUTPUT_BUDGET;
         for _ in 0..POLLS {
-            if self.ended || now < self.poll_at || !self.ledger.has_room() {
+            // What waits for its next attempt takes room, too.
+            let has_room = self.ledger.has_room() && self.attempts.waiting() < self.ledger.room();
+            if self.ended || now < self.poll_at || !has_room {
                 let poll_at = if self.ended || now >= self.poll_at {
                     u64::MAX
                 } else {
                     self.poll_at
                 };
-                let next = self.ledger.next_expiry().unwrap_or(u64::MAX).min(poll_at);
+                let expiry = self.ledger.next_expiry().unwrap_or(u64::MAX);
+                let due = self.attempts.next_due().unwrap_or(u64::MAX);
+                let next = expiry.min(due).min(poll_at);
                 return Ok(Ran::Idle((next != u64::MAX).then_some(next)));
             }
             let mut roots = Roots {
                 output: &mut self.output,
                 ledger: &mut self.ledger,
                 outcome: &mut self.outcome,
+                attempts: &self.attempts,
+                is_tracked: self.is_tracked,
                 now,
             };
             match self.spout.poll(&mut roots)? {
@@ -150,8 +235,8 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
                 Polled::Idle(again) => self.poll_at = now + again.as_micros().max(1) as u64,
                 Polled::Done => self.ended = true,
             }
-            self.account()?;
-            if self.output.bytes >= stop_at {
+            self.account(now)?;
+            if self.output.bytes() >= stop_at {
                 break;
             }
         }
@@ -162,12 +247,13 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
         for entry in entries {
             self.ledger.apply(entry, now, &mut self.outcome);
         }
-        self.account()
+        self.account(now)
     }
 
     fn fail_all(&mut self) -> Result<(), ComponentError> {
         self.ledger.fail_all(&mut self.outcome);
-        self.account()
+        // Nothing that is timed came of it.
+        self.account(0)
     }
 
     fn set_active(&mut self, active: bool) {
@@ -175,11 +261,13 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
         self.rested = false;
     }
 
-    fn renew(&mut self, ledger: LedgerSettings) -> Result<(), ComponentError> {
+    fn renew(&mut self, tracking: Tracking) -> Result<(), ComponentError> {
         self.fail_all()?;
         self.output.reset();
-        self.ledger = Ledger::new(ledger);
-        self.max_unsaved = ledger.max_pending as u64;
+        self.ledger = Ledger::new(tracking.ledger);
+        self.is_tracked = tracking.is_tracked;
+        self.attempts.set_most(tracking.max_attempts);
+        self.max_unsaved = tracking.ledger.max_pending as u64;
         self.poll_at = 0;
         Ok(())
     }
@@ -202,7 +290,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
     fn finish(&mut self, _ledger: LedgerSettings) {}
 
     fn state(&self) -> TaskState {
-        if self.ended && self.ledger.pending() == 0 {
+        if self.ended && self.ledger.pending() == 0 && self.attempts.waiting() == 0 {
             TaskState::Drained
         } else {
             TaskState::Running
@@ -216,6 +304,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
     fn counts(&self) -> Counts {
         Counts {
             emitted: self.output.emitted,
+            dead: self.attempts.dead,
             pending: self.ledger.pending() as u64,
             ..self.counts
         }

@@ -59,7 +59,10 @@ impl RedisSpout {
         let config: RedisSpoutConfig = registry::parse(config, context)?;
         Ok(Self {
             server: Server::new(&config.address)?,
-            fields: context.outputs.first().cloned().unwrap_or_default(),
+            fields: context
+                .outputs
+                .first()
+                .map_or_else(Vec::new, |output| output.fields.clone()),
             consumer: format!("{}-{}-{}", context.topology, context.component, context.index),
             ready: false,
             own: Some("0".to_owned()),

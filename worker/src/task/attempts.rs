@@ -1,0 +1,248 @@
+//! Roots that failed: how often each was tried, when it is tried again, and what becomes of it at last.
+//!
+//! Owns: the counts, the pauses between attempts, the rows of dead letters. Leaves to others: the ledger, calling the
+//! spout ([`super::spout`]). Invariants: what was lost with a worker or an epoch counts as no attempt; nothing is given
+//! up silently. Nothing here costs anything while no root fails.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use rustc_hash::FxHashMap;
+use waterspout_core::value::{Row, RowWriter, Value, ValueRef};
+
+/// The pause before the second attempt, in microseconds; it doubles with each further one.
+const FIRST_PAUSE: u64 = 50_000;
+/// The longest pause between two attempts, in microseconds.
+const LONGEST_PAUSE: u64 = 5_000_000;
+
+/// Why a root failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// A task failed it.
+    Failed,
+    /// It took too long.
+    TimedOut,
+}
+
+impl Reason {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+        }
+    }
+}
+
+/// What comes of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is emitted again, after a pause.
+    Again,
+    /// It is given up: from now on it is a dead letter, which a bolt reads.
+    Letter,
+    /// It is given up, and nobody reads dead letters.
+    Dead,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Tried {
+    times: u32,
+    reason: Reason,
+}
+
+/// The dead-letter stream of a spout, and what is needed to write to it.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    /// Which of the output streams it is.
+    pub stream: usize,
+    /// The name and the fields of each of the others.
+    pub others: Vec<(String, Vec<String>)>,
+}
+
+/// The failed roots of one spout task, by its message ids.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    most: u32,
+    letters: Option<DeadLetters>,
+    tried: FxHashMap<u64, Tried>,
+    /// When which one is emitted again.
+    waiting: BinaryHeap<Reverse<(u64, u64)>>,
+    /// Roots that were given up.
+    pub(super) dead: u64,
+}
+
+impl Attempts {
+    pub(super) fn new(most: u32, letters: Option<DeadLetters>) -> Self {
+        Self {
+            most,
+            letters,
+            tried: FxHashMap::default(),
+            waiting: BinaryHeap::new(),
+            dead: 0,
+        }
+    }
+
+    /// From now on so many attempts are the most.
+    pub(super) fn set_most(&mut self, most: u32) {
+        self.most = most;
+    }
+
+    /// How many wait to be emitted again.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A root failed at `now`, in microseconds.
+    pub(super) fn failed(&mut self, message: u64, reason: Reason, now: u64) -> Verdict {
+        let tried = self.tried.entry(message).or_insert(Tried { times: 0, reason });
+        tried.times += 1;
+        tried.reason = reason;
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << (tried.times - 1).min(20))
+            .min(LONGEST_PAUSE);
+        let verdict = if tried.times < self.most {
+            Verdict::Again
+        } else if self.letters.is_some() {
+            Verdict::Letter
+        } else {
+            Verdict::Dead
+        };
+        if tried.times == self.most {
+            self.dead += 1;
+        }
+        match verdict {
+            Verdict::Again => self.waiting.push(Reverse((now + pause, message))),
+            // The first time nothing is to be waited for; a letter that fails itself waits as any root does.
+            Verdict::Letter => {
+                let at = if tried.times == self.most {
+                    now
+                } else {
+                    now + pause
+                };
+                self.waiting.push(Reverse((at, message)));
+            }
+            Verdict::Dead => {
+                self.tried.remove(&message);
+            }
+        }
+        verdict
+    }
+
+    /// A root is done.
+    #[inline]
+    pub(super) fn acked(&mut self, message: u64) {
+        if !self.tried.is_empty() {
+            self.tried.remove(&message);
+        }
+    }
+
+    /// The next root whose pause is over.
+    pub(super) fn due(&mut self, now: u64) -> Option<u64> {
+        let Reverse((at, message)) = *self.waiting.peek()?;
+        (at <= now).then(|| {
+            self.waiting.pop();
+            message
+        })
+    }
+
+    /// When a pause is over, in microseconds.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.waiting.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// If a root was given up: the stream of dead letters, and the row for it, made of the row that the spout emits to
+    /// `stream` once more.
+    #[inline]
+    pub(super) fn letter(&self, message: u64, stream: usize, row: &[u8]) -> Option<(usize, Vec<u8>)> {
+        if self.tried.is_empty() {
+            return None;
+        }
+        self.write_letter(message, stream, row)
+    }
+
+    #[cold]
+    fn write_letter(&self, message: u64, stream: usize, row: &[u8]) -> Option<(usize, Vec<u8>)> {
+        let tried = self
+            .tried
+            .get(&message)
+            .filter(|tried| tried.times >= self.most)?;
+        let letters = self.letters.as_ref()?;
+        let (name, fields) = letters.others.get(stream)?;
+        let values = Row::new(row).iter().map(ValueRef::to_value);
+        let tuple = Value::Map(fields.iter().cloned().zip(values).collect());
+        let mut letter = Vec::new();
+        RowWriter::new(&mut letter)
+            .text(name)
+            .value(&tuple)
+            .text(tried.reason.text())
+            .int(i64::from(tried.times.min(self.most)));
+        Some((letters.stream, letter))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letters() -> DeadLetters {
+        DeadLetters {
+            stream: 1,
+            others: vec![("default".to_owned(), vec!["word".to_owned()])],
+        }
+    }
+
+    #[test]
+    fn pauses_double_and_the_last_attempt_makes_a_letter() {
+        let mut attempts = Attempts::new(3, Some(letters()));
+        assert_eq!(attempts.failed(7, Reason::Failed, 0), Verdict::Again);
+        assert_eq!((attempts.due(49_999), attempts.due(50_000)), (None, Some(7)));
+        assert_eq!(attempts.failed(7, Reason::TimedOut, 100_000), Verdict::Again);
+        assert_eq!(attempts.next_due(), Some(200_000));
+        assert_eq!(attempts.due(200_000), Some(7));
+        let row = Value::from("poison").encode();
+        assert_eq!(attempts.letter(7, 0, &row), None);
+        assert_eq!(attempts.failed(7, Reason::TimedOut, 300_000), Verdict::Letter);
+        assert_eq!((attempts.due(300_000), attempts.dead), (Some(7), 1));
+        let (stream, letter) = attempts.letter(7, 0, &row).expect("it was given up");
+        let values: Vec<_> = Row::new(&letter).iter().map(ValueRef::to_value).collect();
+        let tuple = Value::Map([("word".to_owned(), Value::from("poison"))].into());
+        assert_eq!(stream, 1);
+        assert_eq!(
+            values,
+            [
+                Value::from("default"),
+                tuple,
+                Value::from("timed out"),
+                Value::Int(3)
+            ]
+        );
+        assert_eq!(attempts.letter(8, 0, &row), None);
+        attempts.acked(7);
+        assert_eq!(attempts.letter(7, 0, &row), None);
+    }
+
+    #[test]
+    fn without_a_reader_a_root_that_is_given_up_stays_failed_and_counted() {
+        let mut attempts = Attempts::new(1, None);
+        assert_eq!(attempts.failed(7, Reason::Failed, 0), Verdict::Dead);
+        assert_eq!(
+            (attempts.dead, attempts.waiting(), attempts.next_due()),
+            (1, 0, None)
+        );
+    }
+
+    #[test]
+    fn a_letter_that_fails_itself_is_emitted_again_and_counted_once() {
+        let mut attempts = Attempts::new(1, Some(letters()));
+        for _ in 0..40 {
+            assert_eq!(attempts.failed(7, Reason::Failed, 0), Verdict::Letter);
+        }
+        assert_eq!(attempts.dead, 1);
+        assert!(
+            attempts
+                .waiting
+                .iter()
+                .all(|Reverse((at, _))| *at <= LONGEST_PAUSE)
+        );
+    }
+}
