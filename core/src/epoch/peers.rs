@@ -11,6 +11,7 @@ use super::machine::Machine;
 use super::member::Stage;
 use super::message::{Hello, Message, State};
 use super::mutation::Mutation;
+use super::plan::Member;
 use super::types::{Ballot, Committed, Epoch, Incarnation, WorkerIndex};
 
 /// A link that is up.
@@ -97,6 +98,18 @@ impl Machine {
     pub fn is_linked(&self, peer: WorkerIndex, incarnation: Incarnation) -> bool {
         let link = self.links.get(&peer);
         link.is_some_and(|link| link.incarnation == incarnation)
+    }
+
+    /// Whether a worker of the epoch that runs here is not linked, so that what it has cannot be worked off.
+    pub fn lacks_a_worker(&self) -> bool {
+        self.running().is_some_and(|plan| {
+            let others = plan.members.iter().filter(|member| member.index != self.me);
+            let is_linked = |member: &Member| {
+                let link = self.links.get(&member.index);
+                link.is_some_and(|link| link.incarnation.uid == member.uid)
+            };
+            !others.into_iter().all(is_linked)
+        })
     }
 
     pub(super) fn on_peer_up(&mut self, peer: WorkerIndex, incarnation: Incarnation, hello: Hello) {

@@ -243,9 +243,17 @@ impl Epochs {
     }
 
     fn look_after_drain(&mut self) -> Option<Event> {
+        let is_one_away = self.machine().lacks_a_worker();
         let draining = self.draining.as_mut().filter(|draining| !draining.answered)?;
-        if !draining.failed && Instant::now() >= draining.by {
-            tracing::warn!("the drain took too long: what is in flight is failed, and emitted again");
+        let is_late = Instant::now() >= draining.by;
+        if !draining.failed && (is_late || is_one_away) {
+            // What waits for a worker that is gone would wait for as long as a drain may take.
+            let why = if is_late {
+                "it took too long"
+            } else {
+                "a worker is away"
+            };
+            tracing::warn!("the drain ends, since {why}: what is in flight is failed, and emitted again");
             draining.failed = true;
             self.node.lose();
         }
