@@ -194,11 +194,3 @@ fn kubectl_explains_every_field() {
         assert!(all.contains(field), "{field} is not in\n{all}");
     }
 }
-
-#[test]
-fn the_definition_is_small_enough_to_be_applied_by_any_client() {
-    let size = std::fs::metadata(repository().join("crds/topologies.yaml"))
-        .unwrap()
-        .len();
-    assert!(size < 200_000, "it has {size} bytes");
-}

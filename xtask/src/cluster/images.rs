@@ -146,8 +146,9 @@ pub(super) fn load_all(
 
 /// The shared libraries of this machine that programs are linked with.
 fn libraries(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
-    let own = std::env::current_exe().context("find the file of this program")?;
-    let linked = workspace.program("ldd", &[&own.to_string_lossy()]).output()?;
+    // By its process: cargo may have put another file where this one was.
+    let own = format!("/proc/{}/exe", std::process::id());
+    let linked = workspace.program("ldd", &[&own]).output()?;
     let mut found = parse_linked(&linked);
     let Some(folder) = found
         .iter()
