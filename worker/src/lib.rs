@@ -8,6 +8,7 @@ pub mod component;
 pub mod discovery;
 pub mod gate;
 pub mod http;
+pub mod kit;
 pub mod logging;
 pub mod metrics;
 pub mod parent;

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 use waterspout_core::epoch::pod_uid;
 use waterspout_core::placement::WorkerIndex;
 
+use crate::component::Components;
 use crate::discovery::cluster::{self, Place};
 use crate::logging::{self, LogFormat};
 use crate::parent::{self, EXIT_UNUSABLE};
@@ -149,14 +150,15 @@ impl WorkerArgs {
 
 /// Runs a worker: as the parent of a process that does the work, or as that process.
 ///
-/// `subcommand` is what this program needs before the flags to get here again.
-pub fn main(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
+/// `subcommand` is what this program needs before the flags to get here again, `components` what it has besides the
+/// built-in ones.
+pub fn main(args: &WorkerArgs, subcommand: &[&str], components: Components) -> ExitCode {
     if let Err(error) = logging::start(args.log_format, &args.log) {
         return refuse(&format!("'--log {}' is no filter: {error}", args.log));
     }
     match args.child_of {
         None => run_parent(args, subcommand),
-        Some(parent) => run_child(args, parent),
+        Some(parent) => run_child(args, parent, components),
     }
 }
 
@@ -186,7 +188,7 @@ fn run_parent(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
     }
 }
 
-fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
+fn run_child(args: &WorkerArgs, parent: i32, components: Components) -> ExitCode {
     if let Err(error) = parent::die_with_parent(parent) {
         return refuse(&worker::chain(&error));
     }
@@ -213,6 +215,7 @@ fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
         tls,
         json_stdout: args.json_stdout,
         threads: None,
+        components,
     };
     worker::run_process(config)
 }

@@ -21,6 +21,7 @@ use waterspout_core::epoch::{ExitReason, Incarnation};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::{ParsedPlan, PlanError};
 
+use crate::component::Components;
 use crate::discovery::Discovery;
 use crate::discovery::cluster::{Cluster, ClusterError, Place};
 use crate::discovery::directory::{Announcement, Directory, PlanFile};
@@ -75,6 +76,8 @@ pub struct WorkerConfig {
     pub json_stdout: bool,
     /// Threads that run tasks; one per core if `None`.
     pub threads: Option<usize>,
+    /// The program's own components.
+    pub components: Components,
 }
 
 /// How a worker's life ended well.
@@ -309,6 +312,7 @@ pub async fn run(
         base: config.base.clone(),
         shared_stdout: matches!(discovery, Discovery::Machine(_, Some(_))),
         json_stdout: config.json_stdout,
+        components: config.components.clone(),
     };
     status.set_topology(plan.topology());
     status.attach(&node, transport.clone());
