@@ -60,6 +60,7 @@ pub(crate) fn roots_per_second(workload: &Workload) -> anyhow::Result<f64> {
         json_stdout: false,
         threads: None,
         components: Components::default(),
+        heartbeat: None,
     };
     let mut first: Option<(Instant, u64)> = None;
     let mut last = (Instant::now(), 0);

@@ -18,4 +18,5 @@ pub mod status;
 pub mod task;
 pub mod transport;
 pub mod volume;
+pub mod watchdog;
 pub mod worker;

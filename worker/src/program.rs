@@ -15,6 +15,7 @@ use crate::discovery::cluster::{self, Place};
 use crate::logging::{self, LogFormat};
 use crate::parent::{self, EXIT_UNUSABLE};
 use crate::transport::TlsFiles;
+use crate::watchdog::Heartbeat;
 use crate::worker::{self, Source, WorkerConfig};
 
 /// The flags of a worker.
@@ -192,6 +193,10 @@ fn run_child(args: &WorkerArgs, parent: i32, components: Components) -> ExitCode
     if let Err(error) = parent::die_with_parent(parent) {
         return refuse(&worker::chain(&error));
     }
+    let heartbeat = match Heartbeat::from_stdin() {
+        Ok(heartbeat) => Some(heartbeat),
+        Err(error) => return refuse(&format!("cannot reach the parent process: {error}")),
+    };
     let tls = match (&args.tls_cert, &args.tls_key, &args.tls_ca) {
         (Some(cert), Some(key), Some(ca)) => Some(TlsFiles {
             cert: cert.clone(),
@@ -216,6 +221,7 @@ fn run_child(args: &WorkerArgs, parent: i32, components: Components) -> ExitCode
         json_stdout: args.json_stdout,
         threads: None,
         components,
+        heartbeat,
     };
     worker::run_process(config)
 }

@@ -34,6 +34,7 @@ pub(super) fn run(
         json_stdout: args.output == Output::Json,
         threads: None,
         components,
+        heartbeat: None,
     };
     let ended = worker::run_to_end(config, |status| progress.saw(status));
     Ok(match ended.map_err(|error| anyhow!(worker::chain(&error)))? {

@@ -31,6 +31,7 @@ use crate::runtime::{BuildError, Failure, Node, Positions, Settings};
 use crate::status::{Progress, StatusSource, WorkerStatus};
 use crate::transport::{PeerId, TlsFiles, Transport, TransportConfig, TransportError};
 use crate::volume::{Volume, VolumeError};
+use crate::watchdog::Heartbeat;
 use epochs::Epochs;
 use inbound::Receiver;
 use life::Life;
@@ -78,6 +79,8 @@ pub struct WorkerConfig {
     pub threads: Option<usize>,
     /// The program's own components.
     pub components: Components,
+    /// Where the process says that it is well, if it has a parent that asks.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// How a worker's life ended well.
@@ -269,6 +272,12 @@ pub async fn run(
         Source::Cluster(place) => (Discovery::Cluster(Cluster::watch(place, &volume)?), None),
     };
     let mut services = JoinSet::new();
+    if let Some(heartbeat) = config.heartbeat.clone() {
+        services.spawn(async move {
+            heartbeat.beat().await;
+            Ok(())
+        });
+    }
     let http = serve_http(&config, &status, &mut services).await?;
     let mut shutdown = std::pin::pin!(shutdown);
     let plan = match plan {
