@@ -3,7 +3,7 @@
 //! Owns: anchors, and what becomes of a tuple that is failed, held, or let go of. Leaves to others: the frames
 //! ([`super::Output`]), what is held ([`super::holds`]).
 
-use waterspout_core::frame::{Frame, GroupId, Roots};
+use waterspout_core::frame::{Frame, Roots};
 use waterspout_core::value::RowWriter;
 
 use super::Output;
@@ -14,9 +14,10 @@ use crate::component::{ComponentError, Emit, Held, Patience};
 pub(super) struct Anchored<'a> {
     output: &'a mut Output,
     holds: &'a mut Holds,
-    roots: Roots<'a>,
     /// The frame that the task is in the middle of.
     frame: Option<&'a Frame>,
+    /// The row of it that is at hand, if one is.
+    row: Option<usize>,
 }
 
 impl<'a> Anchored<'a> {
@@ -26,8 +27,8 @@ impl<'a> Anchored<'a> {
         Self {
             output,
             holds,
-            roots: frame.roots(row),
             frame: Some(frame),
+            row: Some(row),
         }
     }
 
@@ -40,8 +41,17 @@ impl<'a> Anchored<'a> {
         Self {
             output,
             holds,
-            roots: Roots::None,
             frame,
+            row: None,
+        }
+    }
+
+    /// The roots of the tuple at hand. Looked up when needed, which most sinks never do.
+    #[inline]
+    fn roots(&self) -> Roots<'a> {
+        match (self.frame, self.row) {
+            (Some(frame), Some(row)) => frame.roots(row),
+            _ => Roots::None,
         }
     }
 
@@ -65,15 +75,8 @@ impl<'a> Anchored<'a> {
     #[cold]
     fn send_for_several(&mut self, stream: usize, task: Option<u32>) -> Result<(), ComponentError> {
         let mut roots: Vec<Root> = Vec::new();
-        self.roots.each(|group, root| roots.push((group, root)));
+        self.roots().each(|group, root| roots.push((group, root)));
         self.output.send_several(stream, task, &roots)
-    }
-
-    fn anchor(&self) -> Option<(GroupId, u8)> {
-        match self.roots {
-            Roots::One(group, root) => Some((group, root)),
-            Roots::None | Roots::Several(..) => None,
-        }
     }
 }
 
@@ -81,10 +84,12 @@ impl Emit for Anchored<'_> {
     #[inline]
     fn emit(&mut self, stream: usize, row: impl FnOnce(&mut RowWriter<'_>)) -> Result<(), ComponentError> {
         self.output.write_row(stream, row)?;
-        if matches!(self.roots, Roots::Several(..)) {
-            return self.send_for_several(stream, None);
-        }
-        self.output.send(stream, self.anchor(), |_| {});
+        let anchor = match self.roots() {
+            Roots::One(group, root) => Some((group, root)),
+            Roots::None => None,
+            Roots::Several(..) => return self.send_for_several(stream, None),
+        };
+        self.output.send(stream, anchor, |_| {});
         Ok(())
     }
 
@@ -123,13 +128,14 @@ impl Emit for Anchored<'_> {
     }
 
     fn fail(&mut self) {
+        let roots = self.roots();
         let output = &mut *self.output;
-        self.roots.each(|group, root| output.fail_root((group, root)));
+        roots.each(|group, root| output.fail_root((group, root)));
     }
 
     fn hold(&mut self, patience: Patience) -> Held {
         let frame = self.frame.map_or(0, |frame| frame.id);
-        self.holds.hold(frame, self.roots, patience)
+        self.holds.hold(frame, self.roots(), patience)
     }
 
     fn ack(&mut self, held: Held) {
