@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow, ensure};
 use waterspout_core::epoch::{Epoch, Member};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::{Delivery, PLAN_VERSION, ParsedPlan, Plan};
+use waterspout_worker::component::Components;
 use waterspout_worker::worker::{self, Ended, Source, WorkerConfig};
 
 use crate::workloads::Workload;
@@ -58,6 +59,8 @@ pub(crate) fn roots_per_second(workload: &Workload) -> anyhow::Result<f64> {
         tls: None,
         json_stdout: false,
         threads: None,
+        components: Components::default(),
+        heartbeat: None,
     };
     let mut first: Option<(Instant, u64)> = None;
     let mut last = (Instant::now(), 0);

@@ -1,103 +1,12 @@
-//! The `waterspout` program.
-//!
-//! Owns: the command line. Leaves to others: what the commands do, one file each.
+//! The `waterspout` program: the built-in components, and no others.
 
-mod explain;
-mod run;
-mod validate;
-
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use waterspout_worker::logging::LogFormat;
-use waterspout_worker::program::{self, WorkerArgs};
+use waterspout_cli::Worker;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Real-time topologies: run them here, check their manifests, read what their fields mean.
-#[derive(Debug, Parser)]
-#[command(name = "waterspout", version, after_help = EXAMPLES)]
-struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  waterspout run examples/wordcount/topology.yaml
-  waterspout run examples/wordcount/topology.yaml --workers 3
-  waterspout validate examples/wordcount/topology.yaml
-  waterspout explain bolts.count";
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run a topology on this machine until it completes or is told to end
-    ///
-    /// Tuples that `stdout` components print go to standard output; progress, logs and the summary go to standard
-    /// error. SIGTERM and Ctrl-C pause the spouts, work off what is in flight and end.
-    Run(RunArgs),
-    /// Check manifests without running anything
-    Validate {
-        /// The manifests; `-` is standard input
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// How the outcome is written
-        #[arg(long, short, value_name = "FORMAT", default_value = "text")]
-        output: Output,
-    },
-    /// Show what a field of a topology means, such as `spouts.file`
-    Explain {
-        /// The path of the field, with dots; the whole `spec` if absent
-        #[arg(default_value = "")]
-        path: String,
-    },
-    /// Run one worker (what `run --workers` starts)
-    #[command(hide = true)]
-    Worker(Box<WorkerArgs>),
-}
-
-/// How a command writes what it has to say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
-    Text,
-    /// For programs: one JSON object a line.
-    Json,
-}
-
-/// The flags of `waterspout run`.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct RunArgs {
-    /// The manifest: one Topology, and the ConfigMaps that it uses
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// How many worker processes; 1 runs everything in this process [default: 1, whatever the manifest says]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) workers: Option<u32>,
-    /// `json` makes each tuple on standard output and the summary on standard error a JSON object
-    #[arg(long, short, value_name = "FORMAT", default_value = "text")]
-    pub(crate) output: Output,
-    /// No progress and no summary, only errors
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
-    /// Where /healthz, /readyz, /metrics and /status are served; with several workers each takes a free port
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
-    pub(crate) http: std::net::SocketAddr,
-    /// What to log: a level, or a filter such as `info,waterspout_worker::transport=debug`
-    #[arg(long, value_name = "FILTER", default_value = "warn")]
-    pub(crate) log: String,
-    /// How to log
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-}
-
 fn main() -> ExitCode {
-    match Args::parse().command {
-        Command::Run(args) => run::run(&args),
-        Command::Validate { files, output } => validate::validate(&files, output),
-        Command::Explain { path } => explain::explain(&path),
-        Command::Worker(args) => program::main(&args, &["worker"]),
-    }
+    Worker::builder().main()
 }

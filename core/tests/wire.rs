@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use proptest::prelude::*;
-use waterspout_core::frame::{Frame, FrameBuilder, FrameGroup, GroupId, wire};
+use waterspout_core::frame::{BUNDLES, Frame, FrameBuilder, FrameGroup, GroupId, wire};
 use waterspout_core::ledger::{Change, LedgerEntry};
 use waterspout_core::value::{RowWriter, ValueFault};
 
@@ -25,7 +25,9 @@ prop_compose! {
         for (number, text, in_group, root) in rows {
             let mut row = Vec::new();
             RowWriter::new(&mut row).int(number).text(&text);
-            if tracked {
+            if tracked && root % 7 == 0 {
+                builder.push_several(&row, &[(group(in_group), root), (group(in_group + 1), 3), (group(0), 255 - root)]);
+            } else if tracked {
                 builder.push(&row, group(in_group), root);
             } else {
                 builder.push_untracked(&row);
@@ -168,6 +170,12 @@ fn what_does_not_fit_together_is_refused_by_name() {
         Err(WireFault::WrongLineage)
     );
     assert_eq!(
+        encoded(&|frame| frame.lineage[1] = BUNDLES),
+        Err(WireFault::WrongLineage)
+    );
+    let unused = |frame: &mut Frame| frame.bundles.push(vec![(0, 4)]);
+    assert_eq!(encoded(&unused), Err(WireFault::WrongLineage));
+    assert_eq!(
         encoded(&|frame| frame.groups[0].roots[3] = 1),
         Err(WireFault::WrongLineage)
     );
@@ -187,10 +195,10 @@ fn what_does_not_fit_together_is_refused_by_name() {
                 group: group(0),
                 roots: [0; 4]
             };
-            300
+            60_001
         ]
     };
-    assert_eq!(encoded(&many), Err(WireFault::TooManyGroups(300)));
+    assert_eq!(encoded(&many), Err(WireFault::TooManyGroups(60_001)));
     let mut huge: &[u8] = &u32::MAX.to_le_bytes();
     assert_eq!(
         wire::decode(&mut huge, |_| Some(1)).err(),

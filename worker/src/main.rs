@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use waterspout_worker::component::Components;
 use waterspout_worker::program::{self, WorkerArgs};
 
 #[global_allocator]
@@ -20,5 +21,5 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    program::main(&Args::parse().worker, &[])
+    program::main(&Args::parse().worker, &[], Components::default())
 }

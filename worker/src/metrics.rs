@@ -142,6 +142,13 @@ impl Collector for Tasks {
         })?;
         self.gauge(
             encoder,
+            "task_held_tuples",
+            "Tuples that a bolt holds",
+            None,
+            |task| task.held as i64,
+        )?;
+        self.gauge(
+            encoder,
             "task_inbox_frames",
             "Frames that wait for the task",
             None,

@@ -15,6 +15,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid};
 use thiserror::Error;
 
+use crate::watchdog::Watchdog;
+
 /// The exit code of a worker that can never run: bad settings, a plan that does not parse. It is not started again.
 pub const EXIT_UNUSABLE: u8 = 78;
 
@@ -122,7 +124,14 @@ pub fn run(mut command: impl FnMut() -> Command) -> Result<u8, ParentError> {
     let mut restarts = Restarts::default();
     loop {
         let started = Instant::now();
-        let child = command().spawn().map_err(ParentError::StartWorker)?;
+        let (watchdog, stdin) = Watchdog::new().map_err(ParentError::StartWorker)?;
+        let child = command().stdin(stdin).spawn().map_err(ParentError::StartWorker)?;
+        let process = Pid::from_raw(child.id() as i32);
+        // It ends when the process does, whose end of the socket is then closed.
+        std::thread::Builder::new()
+            .name("watchdog".into())
+            .spawn(move || watchdog.watch(process))
+            .map_err(ParentError::StartWorker)?;
         let (status, leaving) = wait(&child, &signals)?;
         if leaving {
             return Ok(exit_code(status));

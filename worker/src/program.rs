@@ -10,10 +10,12 @@ use std::process::{Command, ExitCode};
 use waterspout_core::epoch::pod_uid;
 use waterspout_core::placement::WorkerIndex;
 
+use crate::component::Components;
 use crate::discovery::cluster::{self, Place};
 use crate::logging::{self, LogFormat};
 use crate::parent::{self, EXIT_UNUSABLE};
 use crate::transport::TlsFiles;
+use crate::watchdog::Heartbeat;
 use crate::worker::{self, Source, WorkerConfig};
 
 /// The flags of a worker.
@@ -149,14 +151,15 @@ impl WorkerArgs {
 
 /// Runs a worker: as the parent of a process that does the work, or as that process.
 ///
-/// `subcommand` is what this program needs before the flags to get here again.
-pub fn main(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
+/// `subcommand` is what this program needs before the flags to get here again, `components` what it has besides the
+/// built-in ones.
+pub fn main(args: &WorkerArgs, subcommand: &[&str], components: Components) -> ExitCode {
     if let Err(error) = logging::start(args.log_format, &args.log) {
         return refuse(&format!("'--log {}' is no filter: {error}", args.log));
     }
     match args.child_of {
         None => run_parent(args, subcommand),
-        Some(parent) => run_child(args, parent),
+        Some(parent) => run_child(args, parent, components),
     }
 }
 
@@ -186,10 +189,14 @@ fn run_parent(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
     }
 }
 
-fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
+fn run_child(args: &WorkerArgs, parent: i32, components: Components) -> ExitCode {
     if let Err(error) = parent::die_with_parent(parent) {
         return refuse(&worker::chain(&error));
     }
+    let heartbeat = match Heartbeat::from_stdin() {
+        Ok(heartbeat) => Some(heartbeat),
+        Err(error) => return refuse(&format!("cannot reach the parent process: {error}")),
+    };
     let tls = match (&args.tls_cert, &args.tls_key, &args.tls_ca) {
         (Some(cert), Some(key), Some(ca)) => Some(TlsFiles {
             cert: cert.clone(),
@@ -213,6 +220,8 @@ fn run_child(args: &WorkerArgs, parent: i32) -> ExitCode {
         tls,
         json_stdout: args.json_stdout,
         threads: None,
+        components,
+        heartbeat,
     };
     worker::run_process(config)
 }

@@ -63,6 +63,9 @@ pub struct TaskStatus {
     /// Roots that were given up after their last attempt.
     #[serde(default)]
     pub dead: u64,
+    /// Tuples that a bolt holds.
+    #[serde(default)]
+    pub held: u64,
     /// Roots pending.
     pub pending: u64,
     /// Frames that wait in the inbox.
@@ -190,6 +193,7 @@ fn tasks(node: &Node) -> Vec<TaskStatus> {
                 timed_out: published.counts.timed_out,
                 lost: published.counts.lost,
                 dead: published.counts.dead,
+                held: published.counts.held,
                 pending: published.counts.pending,
                 inbox_frames: slot.inbox().gate().frames(),
                 inbox_bytes: slot.inbox().gate().bytes(),

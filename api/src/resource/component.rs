@@ -13,6 +13,7 @@ use waterspout_core::component::{
     file::{FileSinkConfig, FileSpoutConfig},
     generator::GeneratorConfig,
     redis::{RedisSinkConfig, RedisSpoutConfig},
+    rust::{CustomGrouping, RustConfig},
     split::SplitConfig,
     stdout::StdoutConfig,
 };
@@ -22,12 +23,13 @@ pub(crate) const NAME_PATTERN: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 /// What a field's name looks like.
 pub(crate) const FIELD_PATTERN: &str = "^_?[A-Za-z][A-Za-z0-9_.-]*$";
 
-/// A component that brings tuples in from outside. Exactly one of its kinds is set: `file`, `generator` or `redis`.
+/// A component that brings tuples in from outside. Exactly one of its kinds is set: `file`, `generator`, `redis` or
+/// `rust`.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("(has(self.file) ? 1 : 0) + (has(self.generator) ? 1 : 0) + (has(self.redis) ? 1 : 0) == 1")
-        .message("exactly one of file, generator, redis must be set")
+    validation = Rule::new("(has(self.file) ? 1 : 0) + (has(self.generator) ? 1 : 0) + (has(self.redis) ? 1 : 0) + (has(self.rust) ? 1 : 0) == 1")
+        .message("exactly one of file, generator, redis, rust must be set")
 )]
 pub struct SpoutSpec {
     /// The spout's name: at most 63 of a-z, 0-9 and `-`, a letter first and no `-` last, that no other
@@ -52,6 +54,10 @@ pub struct SpoutSpec {
     /// Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisSpoutConfig>,
+    /// Kind: a spout of the worker's own program, by the name that it is registered with. It may emit to any of its
+    /// streams. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<RustConfig>,
     /// The streams it emits to, with the names of their fields: at most 16, each with a name of its own. None by
     /// default. Changing them makes a new revision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -63,12 +69,12 @@ pub struct SpoutSpec {
 }
 
 /// A component that takes tuples and may emit others. Exactly one of its kinds is set: `split`, `count`, `stdout`,
-/// `file` or `redis`.
+/// `file`, `redis` or `rust`.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("(has(self.split) ? 1 : 0) + (has(self.count) ? 1 : 0) + (has(self.stdout) ? 1 : 0) + (has(self.file) ? 1 : 0) + (has(self.redis) ? 1 : 0) == 1")
-        .message("exactly one of split, count, stdout, file, redis must be set")
+    validation = Rule::new("(has(self.split) ? 1 : 0) + (has(self.count) ? 1 : 0) + (has(self.stdout) ? 1 : 0) + (has(self.file) ? 1 : 0) + (has(self.redis) ? 1 : 0) + (has(self.rust) ? 1 : 0) == 1")
+        .message("exactly one of split, count, stdout, file, redis, rust must be set")
 )]
 pub struct BoltSpec {
     /// The bolt's name: at most 63 of a-z, 0-9 and `-`, a letter first and no `-` last, that no other
@@ -122,6 +128,10 @@ pub struct BoltSpec {
     /// Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redis: Option<RedisSinkConfig>,
+    /// Kind: a bolt of the worker's own program, by the name that it is registered with. It may emit to any of its
+    /// streams. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<RustConfig>,
     /// The streams it emits to, with the names of their fields: at most 16, each with a name of its own. None by
     /// default, as it is for a sink. Changing them makes a new revision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -133,13 +143,13 @@ pub struct BoltSpec {
 }
 
 /// One stream that a bolt takes tuples from, and how they choose among the bolt's tasks: by at most one grouping of
-/// `shuffle`, `localOrShuffle`, `fields`, `partialKey`, `all`, `global`, `none` and `direct`, and by `shuffle` if none
-/// is set.
+/// `shuffle`, `localOrShuffle`, `fields`, `partialKey`, `all`, `global`, `none`, `direct` and `custom`, and by
+/// `shuffle` if none is set.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("(has(self.shuffle) ? 1 : 0) + (has(self.localOrShuffle) ? 1 : 0) + (has(self.fields) ? 1 : 0) + (has(self.partialKey) ? 1 : 0) + (has(self.all) ? 1 : 0) + (has(self.global) ? 1 : 0) + (has(self.none) ? 1 : 0) + (has(self.direct) ? 1 : 0) <= 1")
-        .message("at most one of shuffle, localOrShuffle, fields, partialKey, all, global, none, direct may be set")
+    validation = Rule::new("(has(self.shuffle) ? 1 : 0) + (has(self.localOrShuffle) ? 1 : 0) + (has(self.fields) ? 1 : 0) + (has(self.partialKey) ? 1 : 0) + (has(self.all) ? 1 : 0) + (has(self.global) ? 1 : 0) + (has(self.none) ? 1 : 0) + (has(self.direct) ? 1 : 0) + (has(self.custom) ? 1 : 0) <= 1")
+        .message("at most one of shuffle, localOrShuffle, fields, partialKey, all, global, none, direct, custom may be set")
 )]
 pub struct InputSpec {
     /// The component that emits the stream. A bolt may take its own stream. Changing it makes a new revision.
@@ -192,6 +202,10 @@ pub struct InputSpec {
     /// grouping only, and no other stream is. It has no settings: `direct: {}`. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct: Option<DirectGrouping>,
+    /// Grouping: as code of the worker's own program chooses, by the name that it is registered with. Changing it makes
+    /// a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom: Option<CustomGrouping>,
 }
 
 /// Tuples are spread evenly over the tasks.
@@ -242,7 +256,8 @@ pub struct StreamSpec {
     )]
     pub fields: Vec<String>,
     /// Whether the component names the task that each tuple goes to; `false` by default. Such a stream is read with the
-    /// grouping `direct`. The built-in components have none. Changing it makes a new revision.
+    /// grouping `direct`. Only a
+    /// component of kind `rust` can have one. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub direct: bool,
 }

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use waterspout_core::component::{count, file, generator, redis, split, stdout};
+use waterspout_core::component::{count, file, generator, redis, rust, split, stdout};
 use waterspout_core::graph::{self, ComponentSpec, GraphSpec, GroupingSpec, Role};
 
 use super::{BoltSpec, InputSpec, SpoutSpec, StreamSpec, TopologySpec};
@@ -66,6 +66,8 @@ fn spout(spout: &SpoutSpec) -> Result<ComponentSpec, ToGraphError> {
         (generator::KIND, settings(name, config)?)
     } else if let Some(config) = &spout.redis {
         (redis::KIND, settings(name, config)?)
+    } else if let Some(config) = &spout.rust {
+        (rust::KIND, settings(name, config)?)
     } else {
         return Err(ToGraphError::NoKind {
             component: name.clone(),
@@ -95,6 +97,8 @@ fn bolt(bolt: &BoltSpec) -> Result<ComponentSpec, ToGraphError> {
         (file::KIND, settings(name, config)?)
     } else if let Some(config) = &bolt.redis {
         (redis::KIND, settings(name, config)?)
+    } else if let Some(config) = &bolt.rust {
+        (rust::KIND, settings(name, config)?)
     } else {
         return Err(ToGraphError::NoKind {
             component: name.clone(),
@@ -130,6 +134,11 @@ fn input(input: &InputSpec) -> graph::InputSpec {
         GroupingSpec::None
     } else if input.direct.is_some() {
         GroupingSpec::Direct
+    } else if let Some(custom) = &input.custom {
+        GroupingSpec::Custom {
+            grouping: custom.grouping.clone(),
+            config: custom.config.clone().into(),
+        }
     } else if input.all.is_some() {
         GroupingSpec::All
     } else if input.global.is_some() {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use waterspout_core::placement::WorkerIndex;
+use waterspout_worker::component::Components;
 use waterspout_worker::worker::{self, Ended, Source, WorkerConfig};
 
 use super::progress::Progress;
@@ -15,6 +16,7 @@ pub(super) fn run(
     args: &RunArgs,
     directory: &RunDirectory,
     base: PathBuf,
+    components: Components,
     progress: &mut Progress,
 ) -> anyhow::Result<Outcome> {
     let config = WorkerConfig {
@@ -31,6 +33,8 @@ pub(super) fn run(
         tls: None,
         json_stdout: args.output == Output::Json,
         threads: None,
+        components,
+        heartbeat: None,
     };
     let ended = worker::run_to_end(config, |status| progress.saw(status));
     Ok(match ended.map_err(|error| anyhow!(worker::chain(&error)))? {

@@ -19,6 +19,7 @@ use waterspout_api::manifest::Manifest;
 use waterspout_core::epoch::{Epoch, Member};
 use waterspout_core::placement::{WorkerIndex, place};
 use waterspout_core::plan::{PLAN_VERSION, Plan};
+use waterspout_worker::component::Components;
 use waterspout_worker::logging;
 
 use crate::{RunArgs, validate};
@@ -66,7 +67,7 @@ enum Outcome {
 }
 
 /// Runs the topology of a manifest.
-pub(crate) fn run(args: &RunArgs) -> ExitCode {
+pub(crate) fn run(args: &RunArgs, components: Components) -> ExitCode {
     if let Err(error) = logging::start(args.log_format, &args.log) {
         return fail(&format!("'--log {}' is no filter: {error}", args.log));
     }
@@ -78,7 +79,7 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         }
         Err(error) => return fail(&error.to_string()),
     };
-    match run_manifest(args, &manifest) {
+    match run_manifest(args, &manifest, components) {
         Ok(Outcome::Complete | Outcome::Stopped(0)) => ExitCode::SUCCESS,
         Ok(Outcome::Stopped(pending)) => fail(&format!(
             "{pending} roots were still in flight after the drain's time; raise 'spec.delivery.drainTimeout' if they need longer"
@@ -92,14 +93,14 @@ fn fail(problem: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run_manifest(args: &RunArgs, manifest: &Manifest) -> anyhow::Result<Outcome> {
+fn run_manifest(args: &RunArgs, manifest: &Manifest, components: Components) -> anyhow::Result<Outcome> {
     let workers = args.workers.unwrap_or(1);
     let plan = plan(manifest, workers);
     let directory = RunDirectory::make(&plan)?;
     let base = base(&args.file)?;
     let mut progress = progress::Progress::start(args, manifest.name());
     let outcome = if workers == 1 {
-        here::run(args, &directory, base, &mut progress)
+        here::run(args, &directory, base, components, &mut progress)
     } else {
         processes::run(args, &directory, &base, &plan, &mut progress)
     };

@@ -10,6 +10,7 @@ pub mod duration;
 pub mod file;
 pub mod generator;
 pub mod redis;
+pub mod rust;
 pub mod split;
 pub mod stdout;
 

@@ -2,7 +2,7 @@
 
 use crate::value::append_small;
 
-use super::{FULL_BYTES, Frame, FrameGroup, GroupId, MAX_GROUPS, MAX_ROWS, RootBits};
+use super::{BUNDLES, Bundle, FULL_BYTES, Frame, FrameGroup, GroupId, MAX_GROUPS, MAX_ROWS, RootBits};
 
 /// A frame that is being filled.
 ///
@@ -25,6 +25,7 @@ impl FrameBuilder {
                 data: Vec::new(),
                 ends: Vec::new(),
                 lineage: Vec::new(),
+                bundles: Vec::new(),
                 groups: Vec::new(),
             },
             registered: Vec::new(),
@@ -72,6 +73,19 @@ impl FrameBuilder {
         let new = *word & bit == 0;
         *word |= bit;
         new
+    }
+
+    /// Appends an encoded row that belongs to several roots, of at most [`super::MAX_BUNDLE_GROUPS`] groups.
+    pub fn push_several(&mut self, row: &[u8], roots: &[(GroupId, u8)]) {
+        self.push_untracked(row);
+        let mut bundle = Bundle::with_capacity(roots.len());
+        for &(group, root) in roots {
+            let ordinal = self.ordinal(group);
+            self.frame.groups[ordinal].roots[usize::from(root >> 6)] |= 1 << (root & 63);
+            bundle.push((ordinal as u16, root));
+        }
+        self.frame.lineage.push(BUNDLES + self.frame.bundles.len() as u16);
+        self.frame.bundles.push(bundle);
     }
 
     #[cold]

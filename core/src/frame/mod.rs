@@ -43,6 +43,40 @@ pub const FULL_BYTES: usize = 32 << 10;
 /// Most groups of a frame.
 pub const MAX_GROUPS: usize = 250;
 
+/// The roots of a row that has several: for each, its group's position in [`Frame::groups`], and which root in it.
+pub type Bundle = Vec<(u16, u8)>;
+
+/// A lineage from here on means a row with several roots: the lineage less this is a position in [`Frame::bundles`].
+pub const BUNDLES: u16 = 251 << 8;
+/// Most groups of a frame whose last row has several roots.
+pub const MAX_BUNDLE_GROUPS: usize = 60_000;
+
+/// The roots that a row belongs to.
+#[derive(Debug, Clone, Copy)]
+pub enum Roots<'a> {
+    /// None: it is not tracked.
+    None,
+    /// One.
+    One(GroupId, u8),
+    /// Several, in this frame's groups.
+    Several(&'a [FrameGroup], &'a [(u16, u8)]),
+}
+
+impl Roots<'_> {
+    /// Calls `visit` with each root.
+    pub fn each(self, mut visit: impl FnMut(GroupId, u8)) {
+        match self {
+            Self::None => {}
+            Self::One(group, root) => visit(group, root),
+            Self::Several(groups, bundle) => {
+                for &(ordinal, root) in bundle {
+                    visit(groups[usize::from(ordinal)].group, root);
+                }
+            }
+        }
+    }
+}
+
 /// Rows of one stream on their way to one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -56,8 +90,11 @@ pub struct Frame {
     pub data: Vec<u8>,
     /// Where each row ends in `data`, in bytes; as many as there are rows.
     pub ends: Vec<u32>,
-    /// For each row `group ordinal << 8 | root`, the ordinal being a position in `groups`; empty if not tracked.
+    /// For each row `group ordinal << 8 | root`, the ordinal being a position in `groups`, or [`BUNDLES`] and a position
+    /// in `bundles`; empty if not tracked.
     pub lineage: Vec<u16>,
+    /// The roots of the rows that have several, in the order of these rows.
+    pub bundles: Vec<Bundle>,
     /// The groups that the rows come from; empty if not tracked.
     pub groups: Vec<FrameGroup>,
 }
@@ -80,6 +117,18 @@ impl Frame {
         Row::new(&self.data[start..self.ends[index] as usize])
     }
 
+    /// The roots of row `index`, which must be below [`Frame::rows`].
+    #[inline]
+    pub fn roots(&self, index: usize) -> Roots<'_> {
+        match self.lineage.get(index) {
+            None => Roots::None,
+            Some(&lineage) if lineage < BUNDLES => {
+                Roots::One(self.groups[usize::from(lineage >> 8)].group, lineage as u8)
+            }
+            Some(&lineage) => Roots::Several(&self.groups, &self.bundles[usize::from(lineage - BUNDLES)]),
+        }
+    }
+
     /// About how much memory the frame takes, in bytes: what queues count.
     #[inline]
     pub fn weight(&self) -> usize {
@@ -87,6 +136,11 @@ impl Frame {
             + 4 * self.ends.len()
             + 2 * self.lineage.len()
             + size_of::<FrameGroup>() * self.groups.len()
+            + self
+                .bundles
+                .iter()
+                .map(|bundle| 4 * bundle.len() + size_of::<Bundle>())
+                .sum::<usize>()
             + size_of::<Self>()
     }
 }

@@ -4,13 +4,16 @@
 //! frame
 //!   u32 length of what follows
 //!   u64 id │ u32 target task │ u32 source task │ u16 stream │ u16 rows │ u16 groups
-//!   groups x group │ u32 length of lineage │ lineage │ rows x row length │ data
+//!   groups x group │ u16 bundles │ bundles x bundle │ u32 length of lineage │ lineage │ rows x row length │ data
 //! group
 //!   u32 spout task │ u32 life │ u64 sequence │ 4 x u64 roots
+//! bundle: the roots of a row that has several
+//!   u16 roots │ roots x (u16 group ordinal, u8 root)
 //! row length
 //!   u8 below 255 │ 255, u32
 //! lineage (nothing without groups): runs until all rows have theirs
 //!   u16 rows │ u16 group ordinal << 8 + root of the first row; each next row has the next root
+//!   251 << 8 + n instead: the row has the roots of bundle n, which no other row has; bundles are in the order of rows
 //! entry
 //!   u8 0 xor, 1 fail, 2 renew │ group │ u64 id (0 with fail and renew)
 //! ```
@@ -20,7 +23,7 @@
 
 use thiserror::Error;
 
-use super::{Frame, FrameGroup, GroupId, MAX_GROUPS, RootBits};
+use super::{BUNDLES, Bundle, Frame, FrameGroup, GroupId, MAX_BUNDLE_GROUPS, RootBits};
 use crate::ledger::{Change, LedgerEntry};
 use crate::value::{ValueFault, check_row};
 
@@ -47,7 +50,7 @@ pub enum WireFault {
     #[error("there is no stream {0}")]
     UnknownStream(u16),
     /// A number of groups that cannot be.
-    #[error("it has {0} groups, and {MAX_GROUPS} are the most")]
+    #[error("it has {0} groups, and {MAX_BUNDLE_GROUPS} are the most")]
     TooManyGroups(usize),
     /// Rows and lineage do not fit together.
     #[error("its lineage does not fit its rows and groups")]
@@ -78,6 +81,14 @@ pub fn encode(frame: &Frame, target: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&(frame.groups.len() as u16).to_le_bytes());
     for held in &frame.groups {
         encode_group(held.group, held.roots, out);
+    }
+    out.extend_from_slice(&(frame.bundles.len() as u16).to_le_bytes());
+    for bundle in &frame.bundles {
+        out.extend_from_slice(&(bundle.len() as u16).to_le_bytes());
+        for &(ordinal, root) in bundle {
+            out.extend_from_slice(&ordinal.to_le_bytes());
+            out.push(root);
+        }
     }
     let lineage_at = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -139,12 +150,13 @@ pub fn decode(input: &mut &[u8], fields: impl Fn(u16) -> Option<usize>) -> Resul
     let groups = usize::from(u16::from_le_bytes(take(body)?));
     let fields = fields(stream).ok_or(WireFault::UnknownStream(stream))?;
     let groups = decode_groups(body, groups)?;
+    let bundles = decode_bundles(body, rows)?;
     let lineage_length = u32::from_le_bytes(take(body)?) as usize;
     let (lineage, rest) = body
         .split_at_checked(lineage_length)
         .ok_or(WireFault::Truncated)?;
     *body = rest;
-    let lineage = decode_lineage(lineage, rows, &groups)?;
+    let lineage = decode_lineage(lineage, rows, &groups, &bundles)?;
     let ends = decode_ends(body, rows)?;
     let data = body.to_vec();
     if ends.last().map_or(0, |&end| end as usize) != data.len() {
@@ -168,13 +180,14 @@ pub fn decode(input: &mut &[u8], fields: impl Fn(u16) -> Option<usize>) -> Resul
             data,
             ends,
             lineage,
+            bundles,
             groups,
         },
     ))
 }
 
 fn decode_groups(body: &mut &[u8], count: usize) -> Result<Vec<FrameGroup>, WireFault> {
-    if count > MAX_GROUPS {
+    if count > MAX_BUNDLE_GROUPS {
         return Err(WireFault::TooManyGroups(count));
     }
     if body.len() < count * GROUP_BYTES {
@@ -196,10 +209,35 @@ fn decode_group(body: &mut &[u8]) -> Result<FrameGroup, WireFault> {
     Ok(FrameGroup { group, roots })
 }
 
+fn decode_bundles(body: &mut &[u8], rows: usize) -> Result<Vec<Bundle>, WireFault> {
+    let count = usize::from(u16::from_le_bytes(take(body)?));
+    if count > rows || count > usize::from(u16::MAX - BUNDLES) {
+        return Err(WireFault::WrongLineage);
+    }
+    let mut bundles = Vec::new();
+    for _ in 0..count {
+        let roots = usize::from(u16::from_le_bytes(take(body)?));
+        if body.len() < 3 * roots {
+            return Err(WireFault::Truncated);
+        }
+        let mut bundle = Bundle::with_capacity(roots);
+        for _ in 0..roots {
+            bundle.push((u16::from_le_bytes(take(body)?), u8::from_le_bytes(take(body)?)));
+        }
+        bundles.push(bundle);
+    }
+    Ok(bundles)
+}
+
 /// The lineage of all rows. Each must be in its group's set of roots, and each root of a set must have a row.
-fn decode_lineage(mut runs: &[u8], rows: usize, groups: &[FrameGroup]) -> Result<Vec<u16>, WireFault> {
+fn decode_lineage(
+    mut runs: &[u8],
+    rows: usize,
+    groups: &[FrameGroup],
+    bundles: &[Bundle],
+) -> Result<Vec<u16>, WireFault> {
     if groups.is_empty() {
-        return if runs.is_empty() {
+        return if runs.is_empty() && bundles.is_empty() {
             Ok(Vec::new())
         } else {
             Err(WireFault::WrongLineage)
@@ -207,12 +245,30 @@ fn decode_lineage(mut runs: &[u8], rows: usize, groups: &[FrameGroup]) -> Result
     }
     let mut lineage = Vec::new();
     let mut seen = vec![[0u64; 4]; groups.len()];
+    let mut next_bundle = bundles.iter();
     while !runs.is_empty() {
         let count = usize::from(u16::from_le_bytes(take(&mut runs)?));
         let first = u16::from_le_bytes(take(&mut runs)?);
         let (ordinal, root) = (usize::from(first >> 8), usize::from(first & 0xff));
         if count == 0 || root + count > 256 || lineage.len() + count > rows {
             return Err(WireFault::WrongLineage);
+        }
+        if first >= BUNDLES {
+            // Each bundle once and in order, so that a short frame cannot make long work.
+            if usize::from(first - BUNDLES) != bundles.len() - next_bundle.len() {
+                return Err(WireFault::WrongLineage);
+            }
+            for _ in 0..count {
+                let bundle = next_bundle.next().ok_or(WireFault::WrongLineage)?;
+                for &(ordinal, root) in bundle {
+                    let seen = seen
+                        .get_mut(usize::from(ordinal))
+                        .ok_or(WireFault::WrongLineage)?;
+                    seen[usize::from(root >> 6)] |= 1 << (root & 63);
+                }
+            }
+            lineage.extend((0..count as u16).map(|next| first + next));
+            continue;
         }
         let seen = seen.get_mut(ordinal).ok_or(WireFault::WrongLineage)?;
         for root in root..root + count {
@@ -221,7 +277,7 @@ fn decode_lineage(mut runs: &[u8], rows: usize, groups: &[FrameGroup]) -> Result
         lineage.extend((0..count as u16).map(|next| first + next));
     }
     let sets_agree = groups.iter().zip(&seen).all(|(held, seen)| held.roots == *seen);
-    if lineage.len() == rows && sets_agree {
+    if lineage.len() == rows && sets_agree && next_bundle.len() == 0 {
         Ok(lineage)
     } else {
         Err(WireFault::WrongLineage)

@@ -1,16 +1,20 @@
 //! Components: what a spout and a bolt are, for the built-in ones and for a user's own.
 //!
-//! Owns: the traits [`Spout`] and [`Bolt`], what they are handed, and one file per built-in component. Leaves to
+//! Owns: the traits [`Spout`] and [`Bolt`], what they are handed, a user's own components ([`own`]), and one file per
+//! built-in component. Leaves to
 //! others: when they are called ([`crate::task`]), and their settings ([`waterspout_core::component`]).
 
 pub mod count;
+mod emit;
 pub mod file_sink;
 pub mod file_spout;
 pub mod generator;
 pub mod line;
+pub mod own;
 pub mod redis;
 pub mod registry;
 pub mod split;
+pub mod state;
 pub mod stdout;
 #[doc(hidden)]
 pub mod testing;
@@ -19,7 +23,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
-use waterspout_core::value::{Row, RowWriter};
+use waterspout_core::value::Row;
+
+pub(crate) use emit::Dropped;
+pub use emit::{Emit, EmitRoot, Held, Patience};
+pub use own::Components;
 
 /// Why a component cannot go on. It ends the worker's process: there is no half-alive worker.
 #[derive(Debug, Error)]
@@ -99,6 +107,20 @@ pub struct InputFields {
 }
 
 impl Context {
+    /// Which output stream has this name, for [`Emit::emit`].
+    ///
+    /// # Errors
+    /// If none has.
+    pub fn output(&self, name: &str) -> Result<usize, ComponentError> {
+        let position = self.outputs.iter().position(|output| output.name == name);
+        position.ok_or_else(|| {
+            let component = &self.component;
+            ComponentError::Settings(format!(
+                "component '{component}' emits to the stream '{name}'; declare it under 'streams'"
+            ))
+        })
+    }
+
     /// Where `field` is in each input stream, by stream number.
     ///
     /// # Errors
@@ -152,59 +174,6 @@ pub struct Tuple<'a> {
     pub source: u32,
     /// Its fields.
     pub row: Row<'a>,
-}
-
-/// Where a bolt emits to. Emitting never blocks.
-pub trait Emit {
-    /// Emits to the `stream`-th output stream of the manifest, anchored to the tuple at hand.
-    ///
-    /// # Errors
-    /// If the row has another number of fields than the stream declares.
-    fn emit(&mut self, stream: usize, row: impl FnOnce(&mut RowWriter<'_>)) -> Result<(), ComponentError>;
-
-    /// Emits to task `task`, by its number in the topology, on a stream that is declared with `direct: true`.
-    ///
-    /// [`Context::outputs`] has the numbers of the tasks that read it; [`Tuple::source`] is such a number, too.
-    ///
-    /// # Errors
-    /// If the row has another number of fields than the stream declares, the stream is not direct, or the task does not
-    /// read it.
-    fn emit_direct(
-        &mut self,
-        stream: usize,
-        task: u32,
-        row: impl FnOnce(&mut RowWriter<'_>),
-    ) -> Result<(), ComponentError>;
-}
-
-/// Where a spout emits to. Emitting never blocks.
-pub trait EmitRoot {
-    /// Emits a root with the spout's own message id, which comes back in [`Spout::ack`] or [`Spout::fail`], once.
-    ///
-    /// # Errors
-    /// If the row has another number of fields than the stream declares.
-    fn emit_root(
-        &mut self,
-        stream: usize,
-        message: u64,
-        row: impl FnOnce(&mut RowWriter<'_>),
-    ) -> Result<(), ComponentError>;
-
-    /// Emits a root to task `task` on a direct stream; see [`Emit::emit_direct`].
-    ///
-    /// # Errors
-    /// If the row has another number of fields than the stream declares, the stream is not direct, or the task does not
-    /// read it.
-    fn emit_root_direct(
-        &mut self,
-        stream: usize,
-        task: u32,
-        message: u64,
-        row: impl FnOnce(&mut RowWriter<'_>),
-    ) -> Result<(), ComponentError>;
-
-    /// How many more roots may be emitted in this call. A spout that goes beyond is not stopped, but is rude.
-    fn room(&self) -> usize;
 }
 
 /// What a spout did.
@@ -275,7 +244,7 @@ pub enum Finished {
 
 /// Takes tuples and emits tuples.
 pub trait Bolt: Send + 'static {
-    /// Works on one tuple. It is acked by itself afterwards.
+    /// Works on one tuple. It is acked by itself afterwards, unless it was failed or held through `out`.
     ///
     /// # Errors
     /// An error ends the worker's process.
@@ -298,6 +267,26 @@ pub trait Bolt: Send + 'static {
         let _ = out;
         Ok(())
     }
+
+    /// How many tuples a task may hold; it gets no more until it has let go of one. 65,536 by default, or what the spouts
+    /// have in flight if that is less.
+    fn max_held(&self) -> usize {
+        65_536
+    }
+
+    /// Called when the topology is about to pause, to move this task or to end: what is held had better be acked or
+    /// failed soon. What is still held when the drain's time is over is failed.
+    ///
+    /// # Errors
+    /// An error ends the worker's process.
+    fn pause(&mut self, out: &mut impl Emit) -> Result<(), ComponentError> {
+        let _ = out;
+        Ok(())
+    }
+
+    /// Called when all that was held was failed, with an epoch that ended: it comes again. What the bolt kept for it is
+    /// to be dropped; its [`Held`] tuples have no effect any more.
+    fn forget(&mut self) {}
 
     /// Called when all input has ended: emits what is left, some at a time.
     ///

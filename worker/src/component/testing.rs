@@ -1,8 +1,10 @@
 //! Records what components emit, for their tests.
 
+use std::sync::Arc;
+
 use waterspout_core::value::{Row, RowWriter, Value};
 
-use super::{ComponentError, Emit, EmitRoot};
+use super::{ComponentError, Emit, EmitRoot, Held, Patience};
 
 /// What was emitted.
 #[derive(Debug)]
@@ -57,9 +59,46 @@ impl Emit for Recorder {
     ) -> Result<(), ComponentError> {
         self.emit(stream, row)
     }
+
+    fn emit_unanchored(
+        &mut self,
+        stream: usize,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.emit(stream, row)
+    }
+
+    fn emit_anchored(
+        &mut self,
+        _anchors: &[&Held],
+        stream: usize,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.emit(stream, row)
+    }
+
+    fn fail(&mut self) {}
+
+    fn hold(&mut self, _patience: Patience) -> Held {
+        Held::new(0, Arc::default())
+    }
+
+    fn ack(&mut self, _held: Held) {}
+
+    fn fail_held(&mut self, _held: Held) {}
+
+    fn renew(&mut self, _held: &Held) {}
 }
 
 impl EmitRoot for Recorder {
+    fn emit_untracked(
+        &mut self,
+        stream: usize,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.emit(stream, row)
+    }
+
     fn emit_root(
         &mut self,
         stream: usize,

@@ -30,8 +30,8 @@ pub use inbox::{Delivery, INBOX_BYTES, INBOX_FRAMES};
 pub use positions::Positions;
 pub use slot::{Command, Slot};
 pub use stats::{Latencies, Published};
-pub(crate) use wiring::ledger;
 pub use wiring::{BuildError, Settings};
+pub(crate) use wiring::{Host, ledger, make};
 
 use crate::gate::Wake;
 use crate::task::TaskCore;
@@ -206,10 +206,7 @@ impl Node {
     }
 
     /// Delivers what a task has shipped in `epoch`, and then what it has to tell the ledgers.
-    ///
-    /// The entries of an input frame that the task is in the middle of stay with it: they must not be split.
     fn deliver(&self, epoch: u64, core: &mut dyn TaskCore) {
-        let busy = core.is_busy();
         let output = core.output();
         if let Some(shipped) = output.take_shipped() {
             let places = self.places.load();
@@ -239,7 +236,7 @@ impl Node {
                 slot.wake();
             }
         }
-        if !busy && !output.entries().is_empty() {
+        if !output.entries().is_empty() {
             self.settle(output.entries());
             output.clear_entries();
         }

@@ -329,7 +329,8 @@ impl Slot {
             }
             let core = running.core.as_mut();
             let ran = core.run(now)?;
-            now = node.clock().now();
+            let before = std::mem::replace(&mut now, node.clock().now());
+            core.took(now - before);
             if let Ran::Idle(at) = ran {
                 core.output().flush();
                 if let Some(at) = at {

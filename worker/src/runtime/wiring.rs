@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError};
 
 use rand::random;
 use thiserror::Error;
-use waterspout_core::component::DEAD_LETTERS;
-use waterspout_core::graph::{Component, Graph, Role, StreamId, TaskId};
+use waterspout_core::component::{DEAD_LETTERS, rust};
+use waterspout_core::graph::{Component, Edge, Graph, Grouping, Role, StreamId, TaskId};
 use waterspout_core::ledger::LedgerSettings;
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::{DeliveryMode, ParsedPlan};
@@ -18,7 +18,7 @@ use waterspout_core::routing::Router;
 use super::slot::Slot;
 use super::{Node, Place};
 use crate::component::registry::{self, BoltVisitor, SpoutVisitor};
-use crate::component::{Bolt, ComponentError, Context, InputFields, OutputShape, Spout};
+use crate::component::{Bolt, ComponentError, Components, Context, InputFields, OutputShape, Spout};
 use crate::gate::Gate;
 use crate::task::{BoltTask, DeadLetters, Output, OutputEdge, OutputStream, SpoutTask, TaskCore, Tracking};
 use crate::volume::VolumeError;
@@ -73,9 +73,12 @@ pub struct Settings {
     pub shared_stdout: bool,
     /// Whether tuples on standard output are JSON whatever the manifest says.
     pub json_stdout: bool,
+    /// The worker's own components.
+    pub components: Components,
 }
 
-struct Host {
+/// What a component needs to become a task.
+pub(crate) struct Host {
     output: Output,
     tracking: Tracking,
     letters: Option<DeadLetters>,
@@ -85,7 +88,12 @@ struct Host {
 impl BoltVisitor for Host {
     type Out = Result<Box<dyn TaskCore>, ComponentError>;
     fn visit<B: Bolt>(self, bolt: B) -> Self::Out {
-        Ok(Box::new(BoltTask::new(bolt, self.output, self.tick_every)))
+        Ok(Box::new(BoltTask::new(
+            bolt,
+            self.output,
+            self.tick_every,
+            self.tracking,
+        )))
     }
 }
 
@@ -118,7 +126,10 @@ pub(super) fn open(
         component: component.name.clone(),
         source,
     })?;
-    let own_thread = registry::is_blocking(&component.kind, component.role);
+    let own_thread = registry::is_blocking(&component.kind, component.role)
+        || settings
+            .components
+            .is_blocking(&component.kind, &component.config);
     let slot = Slot::new(
         Arc::downgrade(node),
         plan.topology(),
@@ -144,7 +155,11 @@ pub(super) fn open(
     Ok(slot)
 }
 
-fn make(
+/// Makes the core of one task.
+///
+/// # Errors
+/// If its component cannot be made.
+pub(crate) fn make(
     plan: &ParsedPlan,
     component: &Component,
     index: u32,
@@ -177,11 +192,16 @@ fn make(
         json_stdout: settings.json_stdout,
     };
     let host = Host {
-        output: output(plan, component, task),
+        output: output(plan, component, task, &settings.components)?,
         tracking: tracking(plan, task, settings.starts),
         letters: letters(graph, component),
         tick_every: component.tick_every_ms.map(|every| every.saturating_mul(1_000)),
     };
+    if component.kind == rust::KIND {
+        return settings
+            .components
+            .make(component.role, &component.config, &context, host);
+    }
     match component.role {
         Role::Spout => registry::make_spout(&component.kind, &component.config, &context, host)?,
         Role::Bolt => registry::make_bolt(&component.kind, &component.config, &context, host)?,
@@ -238,31 +258,36 @@ fn shape(graph: &Graph, stream: StreamId) -> OutputShape {
     }
 }
 
-fn output(plan: &ParsedPlan, component: &Component, task: u32) -> Output {
+fn output(
+    plan: &ParsedPlan,
+    component: &Component,
+    task: u32,
+    components: &Components,
+) -> Result<Output, ComponentError> {
     let graph = plan.graph();
-    let streams = component
-        .streams
-        .iter()
-        .map(|&id| OutputStream {
+    let edge = |edge: &Edge| -> Result<OutputEdge, ComponentError> {
+        let tasks = graph.tasks_of(edge.to);
+        let count = tasks.end - tasks.start;
+        let router = match &edge.grouping {
+            Grouping::Custom(name, config) => Router::custom(components.choice(name, config, count)?, count),
+            grouping => Router::new(grouping, count, plan.hash_seed(), task),
+        };
+        Ok(OutputEdge {
+            router,
+            first_task: tasks.start,
+        })
+    };
+    let stream = |&id: &StreamId| -> Result<OutputStream, ComponentError> {
+        Ok(OutputStream {
             id: id.0,
             name: graph.stream(id).name.clone(),
             fields: graph.stream(id).fields.len() as u32,
             direct: graph.stream(id).direct,
-            edges: graph
-                .edges_from(id)
-                .iter()
-                .map(|edge| {
-                    let tasks = graph.tasks_of(edge.to);
-                    let count = tasks.end - tasks.start;
-                    OutputEdge {
-                        router: Router::new(&edge.grouping, count, plan.hash_seed(), task),
-                        first_task: tasks.start,
-                    }
-                })
-                .collect(),
+            edges: graph.edges_from(id).iter().map(edge).collect::<Result<_, _>>()?,
         })
-        .collect();
-    Output::new(&component.name, task, streams, random())
+    };
+    let streams = component.streams.iter().map(stream).collect::<Result<_, _>>()?;
+    Ok(Output::new(&component.name, task, streams, random()))
 }
 
 /// The gates of what a task feeds. Edges within a cycle are left out: bounding them deadlocks.

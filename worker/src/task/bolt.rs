@@ -1,40 +1,66 @@
 //! The core of a bolt's task.
+//!
+//! Owns: the loop over the rows of a frame, ticks, when the roots of a frame are acked. Leaves to others: what the bolt
+//! emits through ([`super::anchored`]), what it holds ([`super::holds`]).
 
 use waterspout_core::finish::TaskState;
-use waterspout_core::frame::{Frame, GroupId};
+use waterspout_core::frame::{Frame, MAX_ROWS, RootBits};
 use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
-use waterspout_core::value::RowWriter;
 
+use super::anchored::Anchored;
 use super::finish::Finishing;
+use super::holds::Holds;
 use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
-use crate::component::{Bolt, ComponentError, Emit, Tuple};
+use crate::component::{Bolt, ComponentError, Tuple};
+
+/// Rows of a first run; then as many as take about [`LONG_RUN`].
+const FIRST_ROWS: usize = 32;
+/// A run that takes longer, in microseconds, is followed by a shorter one.
+const LONG_RUN: u64 = 1_000;
 
 /// A bolt with its output and the frame that it is in the middle of.
 pub struct BoltTask<B> {
     bolt: B,
     output: Output,
+    holds: Holds,
+    max_held: usize,
     current: Option<Current>,
+    /// Most rows of one run. Below [`MAX_ROWS`] the bolt is slow, and each run acks what it did.
+    rows: usize,
     finishing: Option<Finishing>,
     /// Whether a finish may emit.
     active: bool,
-    ticks: Option<Ticks>,
+    /// Was told to pause since it was active.
+    paused: bool,
+    ticks: Option<Timer>,
+    /// When the time-outs of what is held begin anew.
+    renewals: Timer,
     executed: u64,
 }
 
-struct Current {
+pub(super) struct Current {
     frame: Frame,
     next_row: usize,
+    /// The roots that are acked already, in the order of the frame's groups; empty if none is.
+    acked: Vec<RootBits>,
 }
 
-/// When a bolt gets its next tick. Times are in microseconds.
-struct Ticks {
+/// When something is due that comes again and again. Times are in microseconds.
+struct Timer {
     every: u64,
     /// Not known before the task runs.
     at: Option<u64>,
 }
 
-impl Ticks {
-    /// Whether one is due. Those that were missed are not made up for.
+impl Timer {
+    fn new(every: u64) -> Self {
+        Self {
+            every: every.max(1),
+            at: None,
+        }
+    }
+
+    /// Whether it is due. Those that were missed are not made up for.
     fn is_due(&mut self, now: u64) -> bool {
         let at = *self.at.get_or_insert(now + self.every);
         let is_due = now >= at;
@@ -45,59 +71,67 @@ impl Ticks {
     }
 }
 
-/// Emits anchored to one input tuple.
-struct Anchored<'a> {
-    output: &'a mut Output,
-    anchor: Option<(GroupId, u8)>,
-}
-
-impl Emit for Anchored<'_> {
-    #[inline]
-    fn emit(&mut self, stream: usize, row: impl FnOnce(&mut RowWriter<'_>)) -> Result<(), ComponentError> {
-        self.output.write_row(stream, row)?;
-        self.output.send(stream, self.anchor, |_| {});
-        Ok(())
-    }
-
-    fn emit_direct(
-        &mut self,
-        stream: usize,
-        task: u32,
-        row: impl FnOnce(&mut RowWriter<'_>),
-    ) -> Result<(), ComponentError> {
-        self.output.write_direct(stream, row)?;
-        self.output.send_direct(stream, task, self.anchor, |_| {})
-    }
-}
-
 impl<B: Bolt> BoltTask<B> {
     /// A task around `bolt`, which gets a tick every so many microseconds.
-    pub fn new(bolt: B, output: Output, tick_every: Option<u64>) -> Self {
+    pub fn new(bolt: B, output: Output, tick_every: Option<u64>, tracking: Tracking) -> Self {
         Self {
+            max_held: bolt.max_held().max(1),
             bolt,
             output,
+            holds: Holds::default(),
             current: None,
+            rows: FIRST_ROWS,
             finishing: None,
             active: false,
-            ticks: tick_every.map(|every| Ticks { every, at: None }),
+            paused: true,
+            ticks: tick_every.map(Timer::new),
+            renewals: Timer::new(tracking.ledger.timeout_micros / 4),
             executed: 0,
         }
     }
 
-    /// Gives the bolt a tick if one is due.
-    fn tick(&mut self, now: u64) -> Result<(), ComponentError> {
-        let Some(ticks) = &mut self.ticks else {
-            return Ok(());
-        };
-        if self.active && self.finishing.is_none() && ticks.is_due(now) {
-            let mut out = Anchored {
-                output: &mut self.output,
-                anchor: None,
-            };
-            self.bolt.tick(&mut out)?;
-            self.bolt.flush()?;
+    /// Calls the bolt without a tuple at hand.
+    fn call(
+        &mut self,
+        what: impl FnOnce(&mut B, &mut Anchored<'_>) -> Result<(), ComponentError>,
+    ) -> Result<(), ComponentError> {
+        let frame = self.current.as_ref().map(|current| &current.frame);
+        let mut out = Anchored::without_tuple(&mut self.output, &mut self.holds, frame);
+        what(&mut self.bolt, &mut out)?;
+        self.bolt.flush()?;
+        self.fail_dropped();
+        Ok(())
+    }
+
+    /// Does what is due between two tuples.
+    fn look_at_time(&mut self, now: u64) -> Result<(), ComponentError> {
+        if !self.active && !self.paused {
+            self.paused = true;
+            self.call(|bolt, out| bolt.pause(out))?;
+        }
+        // Without ticks, what is held may never be let go of, and a drain would wait in vain.
+        let may_tick = self.finishing.is_none() && (self.active || self.holds.len() > 0);
+        if may_tick && self.ticks.as_mut().is_some_and(|ticks| ticks.is_due(now)) {
+            self.call(|bolt, out| bolt.tick(out))?;
+        }
+        if self.holds.len() > 0 && self.renewals.is_due(now) {
+            for root in self.holds.renewed() {
+                self.output.renew_root(root);
+            }
         }
         Ok(())
+    }
+
+    /// When [`BoltTask::look_at_time`] has something to do next.
+    fn next_time(&self) -> Option<u64> {
+        let holds = self.holds.len() > 0;
+        let ticks = self.ticks.as_ref().filter(|_| self.active || holds);
+        let renewals = Some(&self.renewals).filter(|_| holds);
+        ticks
+            .into_iter()
+            .chain(renewals)
+            .filter_map(|timer| timer.at)
+            .min()
     }
 
     /// Works through rows of the current frame. True if the frame is done.
@@ -108,24 +142,16 @@ impl<B: Bolt> BoltTask<B> {
         let frame = &current.frame;
         let stop_at = self.output.bytes() + OUTPUT_BUDGET;
         let from = current.next_row;
-        while current.next_row < frame.rows() {
+        let until = frame.rows().min(from.saturating_add(self.rows));
+        while current.next_row < until && self.holds.len() < self.max_held {
             let row = current.next_row;
-            let anchor = frame
-                .lineage
-                .get(row)
-                .map(|&lineage| (frame.groups[usize::from(lineage >> 8)].group, lineage as u8));
             let tuple = Tuple {
                 stream: frame.stream,
                 source: frame.source,
                 row: frame.row(row),
             };
-            self.bolt.execute(
-                tuple,
-                &mut Anchored {
-                    output: &mut self.output,
-                    anchor,
-                },
-            )?;
+            let mut out = Anchored::new(&mut self.output, &mut self.holds, frame, row);
+            self.bolt.execute(tuple, &mut out)?;
             current.next_row += 1;
             if self.output.bytes() >= stop_at {
                 break;
@@ -133,6 +159,79 @@ impl<B: Bolt> BoltTask<B> {
         }
         self.executed += (current.next_row - from) as u64;
         Ok(current.next_row == frame.rows())
+    }
+
+    /// Fails the tuples that the bolt held and dropped.
+    fn fail_dropped(&mut self) {
+        if self.holds.len() == 0 {
+            return;
+        }
+        while let Some(ticket) = self.holds.next_dropped() {
+            let frame = self.current.as_ref().map(|current| &current.frame);
+            Anchored::without_tuple(&mut self.output, &mut self.holds, frame).let_go(ticket, true);
+        }
+    }
+
+    /// Acks the roots of the current frame of which nothing is left to do here.
+    fn ack_done(&mut self) {
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        let frame = &current.frame;
+        let mut done: Vec<RootBits> = frame.groups.iter().map(|group| group.roots).collect();
+        for (done, acked) in done.iter_mut().zip(&current.acked) {
+            (0..4).for_each(|word| done[word] &= !acked[word]);
+        }
+        for row in current.next_row..frame.rows() {
+            frame.roots(row).each(|group, root| {
+                let held = frame.groups.iter().position(|held| held.group == group);
+                if let Some(ordinal) = held {
+                    done[ordinal][usize::from(root >> 6)] &= !(1 << (root & 63));
+                }
+            });
+        }
+        self.holds.exclude(frame, &mut done);
+        self.output.ack_part(frame, &done);
+        if current.acked.is_empty() {
+            current.acked = done;
+        } else {
+            for (acked, done) in current.acked.iter_mut().zip(&done) {
+                (0..4).for_each(|word| acked[word] |= done[word]);
+            }
+        }
+    }
+
+    /// Works on the current frame for a while.
+    fn go_on(&mut self) -> Result<Ran, ComponentError> {
+        let is_done = self.work()?;
+        if is_done {
+            self.bolt.flush()?;
+            self.fail_dropped();
+            let is_plain = self.holds.len() == 0
+                && self
+                    .current
+                    .as_ref()
+                    .is_some_and(|current| current.acked.is_empty());
+            if !is_plain {
+                self.ack_done();
+            }
+            if let Some(done) = self.current.take()
+                && is_plain
+            {
+                self.output.end_frame(&done.frame);
+            }
+            return Ok(Ran::More);
+        }
+        let is_full = self.holds.len() >= self.max_held;
+        if is_full || self.rows < MAX_ROWS {
+            self.bolt.flush()?;
+            self.fail_dropped();
+            self.ack_done();
+        }
+        if is_full && self.holds.len() >= self.max_held {
+            return Ok(Ran::Idle(self.next_time()));
+        }
+        Ok(Ran::More)
     }
 }
 
@@ -143,30 +242,31 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
 
     fn accept(&mut self, frame: Frame) {
         self.output.begin_frame();
-        self.current = Some(Current { frame, next_row: 0 });
+        self.current = Some(Current {
+            frame,
+            next_row: 0,
+            acked: Vec::new(),
+        });
     }
 
     fn run(&mut self, now: u64) -> Result<Ran, ComponentError> {
         self.output.set_time(now);
-        self.tick(now)?;
+        self.look_at_time(now)?;
         if self.current.is_some() {
-            if self.work()? {
-                self.bolt.flush()?;
-                if let Some(done) = self.current.take() {
-                    self.output.end_frame(&done.frame);
-                }
-            }
-            return Ok(Ran::More);
+            return self.go_on();
         }
         match &mut self.finishing {
             Some(finishing) if self.active => finishing.run(&mut self.bolt, &mut self.output, now),
             Some(finishing) => Ok(Ran::Idle(finishing.expire(now))),
-            None => Ok(Ran::Idle(
-                self.ticks
-                    .as_ref()
-                    .filter(|_| self.active)
-                    .and_then(|ticks| ticks.at),
-            )),
+            None => Ok(Ran::Idle(self.next_time())),
+        }
+    }
+
+    fn took(&mut self, micros: u64) {
+        if micros > LONG_RUN {
+            self.rows = (self.rows / 2).max(1);
+        } else if micros < LONG_RUN / 4 && self.rows < MAX_ROWS {
+            self.rows = (self.rows * 2).min(MAX_ROWS);
         }
     }
 
@@ -186,11 +286,18 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
 
     fn set_active(&mut self, active: bool) {
         self.active = active;
+        if active {
+            self.paused = false;
+        }
     }
 
     fn renew(&mut self, tracking: Tracking) -> Result<(), ComponentError> {
         self.current = None;
         self.output.reset();
+        self.renewals = Timer::new(tracking.ledger.timeout_micros / 4);
+        if self.holds.clear() {
+            self.bolt.forget();
+        }
         if let Some(finishing) = &mut self.finishing {
             finishing.renew(tracking.ledger);
         }
@@ -198,6 +305,10 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
     }
 
     fn snapshot(&mut self) -> Result<Vec<u8>, ComponentError> {
+        // What is still held was failed by the drain, and comes again.
+        if self.holds.clear() {
+            self.bolt.forget();
+        }
         Ok(self.bolt.snapshot()?.unwrap_or_default())
     }
 
@@ -228,6 +339,7 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
         Counts {
             executed: self.executed,
             emitted: self.output.emitted,
+            held: self.holds.len() as u64,
             pending: self.finishing.as_ref().map_or(0, Finishing::pending),
             ..Counts::default()
         }

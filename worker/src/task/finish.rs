@@ -4,13 +4,14 @@
 //! are acked, so that they can be emitted again. Invariant: at most the ledger's bounds are kept in memory.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use waterspout_core::ledger::{Ledger, LedgerEntry, LedgerSettings, Outcome};
 use waterspout_core::value::RowWriter;
 
 use super::{OUTPUT_BUDGET, Output, Ran};
-use crate::component::{Bolt, ComponentError, Emit, Finished};
+use crate::component::{Bolt, ComponentError, Emit, Finished, Held, Patience};
 
 /// A finish that is under way or done.
 pub(super) struct Finishing {
@@ -52,6 +53,42 @@ impl Emit for Rooted<'_> {
         self.output.write_direct(stream, row)?;
         self.keep_and_send(stream, Some(task))
     }
+
+    fn emit_unanchored(
+        &mut self,
+        stream: usize,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.output.write_row(stream, row)?;
+        self.output.send(stream, None, |_| {});
+        Ok(())
+    }
+
+    fn emit_anchored(
+        &mut self,
+        _anchors: &[&Held],
+        stream: usize,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.emit(stream, row)
+    }
+
+    // All input has ended, so there is no tuple at hand and none is held.
+    fn fail(&mut self) {}
+
+    fn hold(&mut self, _patience: Patience) -> Held {
+        Held::new(u64::MAX, Arc::default())
+    }
+
+    fn ack(&mut self, held: Held) {
+        held.take();
+    }
+
+    fn fail_held(&mut self, held: Held) {
+        held.take();
+    }
+
+    fn renew(&mut self, _held: &Held) {}
 }
 
 impl Rooted<'_> {

@@ -4,9 +4,11 @@
 //! and time ([`crate::runtime`]), which hands frames in and takes shipped frames and ledger entries out. Invariants:
 //! nothing here blocks, reads a clock or spawns; a task has one owner at a time.
 
+mod anchored;
 mod attempts;
 mod bolt;
 mod finish;
+mod holds;
 mod open;
 mod output;
 mod spout;
@@ -54,6 +56,8 @@ pub struct Counts {
     pub lost: u64,
     /// Roots that were given up after their last attempt.
     pub dead: u64,
+    /// Tuples held now.
+    pub held: u64,
     /// Roots pending now.
     pub pending: u64,
 }
@@ -83,6 +87,10 @@ pub trait TaskCore: Send {
     /// # Errors
     /// An error of the component; it ends the process.
     fn run(&mut self, now: u64) -> Result<Ran, ComponentError>;
+    /// How long the last run took, in microseconds.
+    fn took(&mut self, micros: u64) {
+        let _ = micros;
+    }
     /// Applies entries for this task's own ledger.
     ///
     /// # Errors

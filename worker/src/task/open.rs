@@ -161,6 +161,13 @@ impl OpenFrames {
         }
     }
 
+    /// Tells the ledger of one root.
+    pub(super) fn tell(&mut self, (group, root): (GroupId, u8), change: Change) {
+        let mut roots = [0; 4];
+        roots[usize::from(root >> 6)] = 1 << (root & 63);
+        self.entries.push(LedgerEntry { group, roots, change });
+    }
+
     /// The entries were delivered.
     pub(super) fn clear_entries(&mut self) {
         self.entries.clear();

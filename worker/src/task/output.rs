@@ -4,8 +4,8 @@
 //! ([`super::open`]), who delivers shipped frames and entries ([`crate::runtime`]). Invariant: emitting never blocks and
 //! never fails for lack of room.
 
-use waterspout_core::frame::{Frame, GroupId};
-use waterspout_core::ledger::LedgerEntry;
+use waterspout_core::frame::{Frame, FrameBuilder, GroupId, MAX_BUNDLE_GROUPS, RootBits};
+use waterspout_core::ledger::{Change, LedgerEntry};
 use waterspout_core::routing::{Router, Target};
 use waterspout_core::value::{Row, RowWriter};
 
@@ -211,6 +211,11 @@ impl Output {
     /// `registered` is called with the id of each frame that had no row of this root before.
     #[inline]
     pub fn send(&mut self, stream: usize, anchor: Option<(GroupId, u8)>, mut registered: impl FnMut(u64)) {
+        self.send_by(stream, pusher(anchor, &mut registered));
+    }
+
+    #[inline(always)]
+    fn send_by(&mut self, stream: usize, mut push: impl FnMut(&mut FrameBuilder, &[u8])) {
         let Self {
             streams,
             open,
@@ -219,7 +224,6 @@ impl Output {
             ..
         } = self;
         *emitted += 1;
-        let mut push = pusher(anchor, &mut registered);
         for edge in &mut streams[stream].edges {
             match edge.router.route(Row::new(row)) {
                 Target::One(task) => open.put(edge.first + task as usize, row, &mut push),
@@ -237,6 +241,53 @@ impl Output {
         }
     }
 
+    /// Sends the row that was written last to all who read `stream`, or to task `task`, for several roots.
+    ///
+    /// # Errors
+    /// If the task does not read the stream, or the roots are of too many groups.
+    pub fn send_several(
+        &mut self,
+        stream: usize,
+        task: Option<u32>,
+        roots: &[(GroupId, u8)],
+    ) -> Result<(), ComponentError> {
+        match roots {
+            [] => self.send_to(stream, task, None),
+            [one] => self.send_to(stream, task, Some(*one)),
+            _ if roots.len() > MAX_BUNDLE_GROUPS => Err(ComponentError::Tuple(format!(
+                "component '{}' anchored a tuple to {} others, and {MAX_BUNDLE_GROUPS} are the most",
+                self.component,
+                roots.len()
+            ))),
+            _ => {
+                let push = |builder: &mut FrameBuilder, row: &[u8]| builder.push_several(row, roots);
+                match task {
+                    None => self.send_by(stream, push),
+                    Some(task) => {
+                        let index = self.frame_to(stream, task)?;
+                        self.put_direct(index, push);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn send_to(
+        &mut self,
+        stream: usize,
+        task: Option<u32>,
+        anchor: Option<(GroupId, u8)>,
+    ) -> Result<(), ComponentError> {
+        match task {
+            None => {
+                self.send(stream, anchor, |_| {});
+                Ok(())
+            }
+            Some(task) => self.send_direct(stream, task, anchor, |_| {}),
+        }
+    }
+
     /// Sends the row that was written last to task `task`; see [`Output::send`].
     ///
     /// # Errors
@@ -248,21 +299,29 @@ impl Output {
         anchor: Option<(GroupId, u8)>,
         mut registered: impl FnMut(u64),
     ) -> Result<(), ComponentError> {
+        let index = self.frame_to(stream, task)?;
+        self.put_direct(index, pusher(anchor, &mut registered));
+        Ok(())
+    }
+
+    fn put_direct(&mut self, index: usize, mut push: impl FnMut(&mut FrameBuilder, &[u8])) {
+        self.emitted += 1;
+        self.open.put(index, &self.row, &mut push);
+    }
+
+    /// Which open frame goes to a task that reads a stream.
+    fn frame_to(&self, stream: usize, task: u32) -> Result<usize, ComponentError> {
         let declared = &self.streams[stream];
         let index = declared.edges.iter().find_map(|edge| {
             let position = task.checked_sub(self.open.target(edge.first))?;
             (position < edge.router.tasks()).then_some(edge.first + position as usize)
         });
-        let Some(index) = index else {
-            return Err(ComponentError::Tuple(format!(
+        index.ok_or_else(|| {
+            ComponentError::Tuple(format!(
                 "component '{}' named task {task} for its stream '{}', and that is no task of a component that reads it",
                 self.component, declared.name
-            )));
-        };
-        self.emitted += 1;
-        self.open
-            .put(index, &self.row, &mut pusher(anchor, &mut registered));
-        Ok(())
+            ))
+        })
     }
 
     /// An input frame begins.
@@ -276,6 +335,32 @@ impl Output {
         for held in &input.groups {
             self.open.ack(held.group, held.roots, input.id);
         }
+    }
+
+    /// Acks some roots of an input frame, in the order of its groups; what was emitted so far is registered first.
+    pub fn ack_part(&mut self, input: &Frame, part: &[RootBits]) {
+        self.open.register_all();
+        for (held, &roots) in input.groups.iter().zip(part) {
+            if roots != [0; 4] {
+                self.open.ack(held.group, roots, input.id);
+            }
+        }
+    }
+
+    /// Acks one root of an input frame that ended before; what was emitted so far is registered first.
+    pub fn ack_root(&mut self, root: (GroupId, u8), frame: u64) {
+        self.open.register_all();
+        self.open.tell(root, Change::Xor(frame));
+    }
+
+    /// Fails a root.
+    pub fn fail_root(&mut self, root: (GroupId, u8)) {
+        self.open.tell(root, Change::Fail);
+    }
+
+    /// Lets the time of a root begin anew.
+    pub fn renew_root(&mut self, root: (GroupId, u8)) {
+        self.open.tell(root, Change::Renew);
     }
 
     /// Drops all that was emitted and not delivered: it is of an epoch that has ended.
@@ -315,7 +400,7 @@ impl Output {
 fn pusher(
     anchor: Option<(GroupId, u8)>,
     registered: &mut impl FnMut(u64),
-) -> impl FnMut(&mut waterspout_core::frame::FrameBuilder, &[u8]) {
+) -> impl FnMut(&mut FrameBuilder, &[u8]) {
     move |builder, row| match anchor {
         Some((group, root)) => {
             if builder.push(row, group, root) {

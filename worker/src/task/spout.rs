@@ -112,6 +112,16 @@ impl EmitRoot for Roots<'_> {
         self.send(stream, Some(task), message, bytes)
     }
 
+    fn emit_untracked(
+        &mut self,
+        stream: usize,
+        row: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<(), ComponentError> {
+        self.output.write_row(stream, row)?;
+        self.output.send(stream, None, |_| {});
+        Ok(())
+    }
+
     #[inline]
     fn room(&self) -> usize {
         self.ledger.room()
@@ -259,6 +269,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
     fn set_active(&mut self, active: bool) {
         self.active = active;
         self.rested = false;
+        self.poll_at = 0;
     }
 
     fn renew(&mut self, tracking: Tracking) -> Result<(), ComponentError> {

@@ -21,6 +21,7 @@ use waterspout_core::epoch::{ExitReason, Incarnation};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::{ParsedPlan, PlanError};
 
+use crate::component::Components;
 use crate::discovery::Discovery;
 use crate::discovery::cluster::{Cluster, ClusterError, Place};
 use crate::discovery::directory::{Announcement, Directory, PlanFile};
@@ -30,6 +31,7 @@ use crate::runtime::{BuildError, Failure, Node, Positions, Settings};
 use crate::status::{Progress, StatusSource, WorkerStatus};
 use crate::transport::{PeerId, TlsFiles, Transport, TransportConfig, TransportError};
 use crate::volume::{Volume, VolumeError};
+use crate::watchdog::Heartbeat;
 use epochs::Epochs;
 use inbound::Receiver;
 use life::Life;
@@ -75,6 +77,10 @@ pub struct WorkerConfig {
     pub json_stdout: bool,
     /// Threads that run tasks; one per core if `None`.
     pub threads: Option<usize>,
+    /// The program's own components.
+    pub components: Components,
+    /// Where the process says that it is well, if it has a parent that asks.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 /// How a worker's life ended well.
@@ -266,6 +272,12 @@ pub async fn run(
         Source::Cluster(place) => (Discovery::Cluster(Cluster::watch(place, &volume)?), None),
     };
     let mut services = JoinSet::new();
+    if let Some(heartbeat) = config.heartbeat.clone() {
+        services.spawn(async move {
+            heartbeat.beat().await;
+            Ok(())
+        });
+    }
     let http = serve_http(&config, &status, &mut services).await?;
     let mut shutdown = std::pin::pin!(shutdown);
     let plan = match plan {
@@ -309,6 +321,7 @@ pub async fn run(
         base: config.base.clone(),
         shared_stdout: matches!(discovery, Discovery::Machine(_, Some(_))),
         json_stdout: config.json_stdout,
+        components: config.components.clone(),
     };
     status.set_plan(&plan);
     status.attach(&node, transport.clone());

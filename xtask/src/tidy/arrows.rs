@@ -11,7 +11,7 @@ use super::Finding;
 use crate::run::Workspace;
 
 /// The crates of the workspace, and which of them each may use.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("waterspout-core", &[]),
     ("waterspout-api", &["waterspout-core"]),
     ("waterspout-worker", &["waterspout-core"]),
@@ -23,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("waterspout-bench", &["waterspout-worker", "waterspout-core"]),
     ("waterspout-e2e", &["waterspout-api", "waterspout-core"]),
     ("xtask", &[]),
+    ("rust-worker", &["waterspout-cli"]),
 ];
 
 /// The worker's Kubernetes stays in its discovery, which `sources.rs` checks.

@@ -1,0 +1,119 @@
+//! The `waterspout` program as a library: for programs that have components of their own.
+//!
+//! Owns: the command line, what its commands do, one file each, and [`Worker`], which a user's program is made of.
+//! Leaves to others: running ([`waterspout_worker`]), manifests ([`waterspout_api`]).
+//!
+//! ```no_run
+//! use waterspout_cli::{Bolt, ComponentError, Emit, Tuple, Worker};
+//!
+//! struct Shout;
+//!
+//! impl Bolt for Shout {
+//!     fn execute(&mut self, tuple: Tuple<'_>, out: &mut impl Emit) -> Result<(), ComponentError> {
+//!         let word = tuple.row.text(0).unwrap_or_default().to_uppercase();
+//!         out.emit(0, |row| { row.text(&word); })
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     Worker::builder().bolt("shout", |(): (), _| Ok(Shout)).main()
+//! }
+//! ```
+
+mod args;
+mod explain;
+mod run;
+mod validate;
+
+use std::process::ExitCode;
+
+use serde::de::DeserializeOwned;
+use waterspout_core::routing::Choose;
+use waterspout_worker::program;
+
+use args::Command;
+pub(crate) use args::{Output, RunArgs};
+
+pub use waterspout_core::routing::Choose as Grouping;
+pub use waterspout_core::value::{Row, RowWriter, Value, ValueRef};
+pub use waterspout_worker::component::{
+    Bolt, ComponentError, Components, Context, Emit, EmitRoot, FieldIndex, Finished, Held, Patience, Polled,
+    Spout, Tuple, state,
+};
+pub use waterspout_worker::kit;
+
+/// A worker with components of its own, and the commands of `waterspout`.
+#[derive(Debug, Default)]
+pub struct Worker {
+    components: Components,
+}
+
+impl Worker {
+    /// A worker with the built-in components.
+    #[must_use]
+    pub fn builder() -> Self {
+        Self::default()
+    }
+
+    /// Adds a bolt: `rust: {component: NAME, config: ...}` in a manifest. `make` gets the settings, which must parse as
+    /// `C`, once for each task.
+    #[must_use]
+    pub fn bolt<C, B, F>(mut self, name: &str, make: F) -> Self
+    where
+        C: DeserializeOwned,
+        B: Bolt,
+        F: Fn(C, &Context) -> Result<B, ComponentError> + Send + Sync + 'static,
+    {
+        self.components.bolt(name, make);
+        self
+    }
+
+    /// Adds a bolt that waits for something outside, such as a database: each of its tasks gets a thread of its own.
+    #[must_use]
+    pub fn blocking_bolt<C, B, F>(mut self, name: &str, make: F) -> Self
+    where
+        C: DeserializeOwned,
+        B: Bolt,
+        F: Fn(C, &Context) -> Result<B, ComponentError> + Send + Sync + 'static,
+    {
+        self.components.blocking_bolt(name, make);
+        self
+    }
+
+    /// Adds a spout; see [`Worker::bolt`]. Each of its tasks gets a thread of its own.
+    #[must_use]
+    pub fn spout<C, S, F>(mut self, name: &str, make: F) -> Self
+    where
+        C: DeserializeOwned,
+        S: Spout,
+        F: Fn(C, &Context) -> Result<S, ComponentError> + Send + Sync + 'static,
+    {
+        self.components.spout(name, make);
+        self
+    }
+
+    /// Adds a grouping: `custom: {grouping: NAME, config: ...}` in a manifest. `make` gets the settings and the
+    /// reader's number of tasks, once for each task that emits.
+    #[must_use]
+    pub fn grouping<C, G, F>(mut self, name: &str, make: F) -> Self
+    where
+        C: DeserializeOwned,
+        G: Choose + 'static,
+        F: Fn(C, u32) -> Result<G, ComponentError> + Send + Sync + 'static,
+    {
+        self.components.grouping(name, make);
+        self
+    }
+
+    /// Does what the command line says: `run FILE`, `validate FILE`, `explain FIELD`. Flags of a worker without a
+    /// command run one worker, as the stock program `waterspout-worker` does, so that an image of this program takes its
+    /// place.
+    pub fn main(self) -> ExitCode {
+        match args::read() {
+            Command::Run(args) => run::run(&args, self.components),
+            Command::Validate { files, output } => validate::validate(&files, output),
+            Command::Explain { path } => explain::explain(&path),
+            Command::Worker(args) => program::main(&args, &["worker"], self.components),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! A worker with a bolt of its own. Try it: `cargo run --release -p rust-worker -- run examples/rust-worker/topology.yaml`
+
+use std::process::ExitCode;
+
+use serde::Deserialize;
+use waterspout_cli::{Bolt, ComponentError, Context, Emit, FieldIndex, Tuple, Worker};
+
+/// `config` in the manifest.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    at_least: usize,
+}
+
+/// Passes on words that are long enough, in capitals.
+struct Shout {
+    word: FieldIndex,
+    at_least: usize,
+}
+
+impl Shout {
+    fn new(config: Config, context: &Context) -> Result<Self, ComponentError> {
+        let (word, at_least) = (context.field("word")?, config.at_least);
+        Ok(Self { word, at_least })
+    }
+}
+
+impl Bolt for Shout {
+    fn execute(&mut self, tuple: Tuple<'_>, out: &mut impl Emit) -> Result<(), ComponentError> {
+        match tuple.row.text(self.word.of(tuple.stream)) {
+            Some(word) if word.chars().count() >= self.at_least => out.emit(0, |row| {
+                row.text(&word.to_uppercase());
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    Worker::builder().bolt("shout", Shout::new).main()
+}
