@@ -4,7 +4,11 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use waterspout_api::resource::TopologyState;
 
+use waterspout_core::plan::Plan;
+
+use super::course::SOON;
 use super::*;
+use crate::owned::IMAGE_ANNOTATION;
 
 const NAME: &str = "words";
 
