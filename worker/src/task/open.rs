@@ -99,7 +99,7 @@ impl OpenFrames {
     }
 
     /// Puts a row into a frame, by `push`, and ships the frame if it is full.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(&mut self, index: usize, row: &[u8], push: &mut impl FnMut(&mut FrameBuilder, &[u8])) {
         let slot = &mut self.frames[index];
         self.bytes += row.len() as u64;
