@@ -37,7 +37,7 @@ impl Ids {
 struct OpenFrame {
     builder: FrameBuilder,
     target: u32,
-    /// Has rows since the last [`OpenFrames::end_frame`].
+    /// Has rows since the last [`OpenFrames::register_all`].
     touched: bool,
 }
 
