@@ -175,8 +175,12 @@ spec:
     assert!(metrics.contains("{topology=\"endpoints\",component=\"numbers\",task=\"0\"}"));
     assert!(get(port, "/healthz").unwrap().starts_with("HTTP/1.1 200"));
     assert!(get(port, "/readyz").unwrap().starts_with("HTTP/1.1 200"));
-    let status = get(port, "/status").unwrap();
-    let body: serde_json::Value = serde_json::from_str(status.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    // Tasks may be at work a little before the status says that they are.
+    let body = wait_for("a status of what runs", Duration::from_secs(20), || {
+        let status = get(port, "/status")?;
+        let body: serde_json::Value = serde_json::from_str(status.split("\r\n\r\n").nth(1)?).ok()?;
+        (body["phase"] == "Started").then_some(body)
+    });
     assert_eq!(body["topology"], "endpoints");
     assert_eq!(body["epoch"], 1);
     assert_eq!(body["phase"], "Started");

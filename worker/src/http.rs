@@ -1,6 +1,6 @@
 //! The endpoints of a worker: `/healthz`, `/readyz`, `/metrics`, `/status` and `/plan`.
 //!
-//! Owns: the routes and their answers. Leaves to others: what is true ([`crate::agent`] publishes it).
+//! Owns: the routes and their answers. Leaves to others: what is true ([`crate::status`]).
 
 use std::sync::Arc;
 

@@ -191,7 +191,7 @@ impl Ledger {
 
     /// Opens a root for message `message`, emitted at `now` (microseconds) with rows of `bytes` bytes in all.
     ///
-    /// The root is not done before [`Ledger::registered`] was called for the frames it went into.
+    /// The root is not done before [`Ledger::register_last`] was called for the frames it went into.
     #[inline]
     pub fn open(&mut self, message: u64, bytes: usize, now: u64) -> (GroupId, u8) {
         let full = self.groups.back().is_none_or(|group| {

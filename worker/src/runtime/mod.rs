@@ -1,7 +1,7 @@
 //! The runtime of one worker: its tasks, what runs them, and the ways between them.
 //!
 //! Owns: slots, the executor, the timer, delivery of frames and ledger entries to tasks here and elsewhere, what is
-//! open for the next epoch ([`change`]). Leaves to others: what a task does ([`crate::task`]), how bytes travel
+//! open for the next epoch (`change`). Leaves to others: what a task does ([`crate::task`]), how bytes travel
 //! ([`crate::transport`]), when a topology starts, changes and ends ([`crate::worker`]). Invariant: delivery never
 //! blocks.
 

@@ -87,6 +87,11 @@ impl Attempts {
         self.most = most;
     }
 
+    /// Whether no root that is not done has failed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tried.is_empty()
+    }
+
     /// How many wait to be emitted again.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
@@ -152,16 +157,7 @@ impl Attempts {
 
     /// If a root was given up: the stream of dead letters, and the row for it, made of the row that the spout emits to
     /// `stream` once more.
-    #[inline]
     pub(super) fn letter(&self, message: u64, stream: usize, row: &[u8]) -> Option<(usize, Vec<u8>)> {
-        if self.tried.is_empty() {
-            return None;
-        }
-        self.write_letter(message, stream, row)
-    }
-
-    #[cold]
-    fn write_letter(&self, message: u64, stream: usize, row: &[u8]) -> Option<(usize, Vec<u8>)> {
         let tried = self
             .tried
             .get(&message)

@@ -37,7 +37,7 @@ impl Ids {
 struct OpenFrame {
     builder: FrameBuilder,
     target: u32,
-    /// Has rows since the last [`OpenFrames::end_frame`].
+    /// Has rows since the last [`OpenFrames::register_all`].
     touched: bool,
 }
 
@@ -99,7 +99,7 @@ impl OpenFrames {
     }
 
     /// Puts a row into a frame, by `push`, and ships the frame if it is full.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put(&mut self, index: usize, row: &[u8], push: &mut impl FnMut(&mut FrameBuilder, &[u8])) {
         let slot = &mut self.frames[index];
         self.bytes += row.len() as u64;

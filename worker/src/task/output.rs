@@ -228,14 +228,17 @@ impl Output {
             match edge.router.route(Row::new(row)) {
                 Target::One(task) => open.put(edge.first + task as usize, row, &mut push),
                 Target::All => {
-                    for index in edge.first..edge.first + edge.router.tasks() as usize {
-                        open.put(index, row, &mut push);
-                    }
+                    let all = edge.first..edge.first + edge.router.tasks() as usize;
+                    put_each(open, all, row, &mut push);
                 }
                 Target::Chosen => {
-                    for &task in edge.router.chosen() {
-                        open.put(edge.first + task as usize, row, &mut push);
-                    }
+                    let chosen = edge.router.chosen().iter();
+                    put_each(
+                        open,
+                        chosen.map(|&task| edge.first + task as usize),
+                        row,
+                        &mut push,
+                    );
                 }
             }
         }
@@ -392,6 +395,19 @@ impl Output {
     /// The entries were delivered.
     pub fn clear_entries(&mut self) {
         self.open.clear_entries();
+    }
+}
+
+/// Puts a row into several frames. Not inlined, so that the common case of one stays small.
+#[inline(never)]
+fn put_each(
+    open: &mut OpenFrames,
+    frames: impl Iterator<Item = usize>,
+    row: &[u8],
+    push: &mut impl FnMut(&mut FrameBuilder, &[u8]),
+) {
+    for index in frames {
+        open.put(index, row, push);
     }
 }
 

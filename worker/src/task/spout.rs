@@ -44,12 +44,14 @@ struct Roots<'a> {
     outcome: &'a mut Outcome,
     attempts: &'a Attempts,
     is_tracked: bool,
+    /// Tracked, and no root failed lately: there is nothing to look up.
+    is_plain: bool,
     now: u64,
 }
 
 impl Roots<'_> {
-    /// Sends the row that was written last.
-    #[inline]
+    /// Sends the row that was written last, whatever there is to look up.
+    #[inline(never)]
     fn send(
         &mut self,
         mut stream: usize,
@@ -98,7 +100,20 @@ impl EmitRoot for Roots<'_> {
         row: impl FnOnce(&mut RowWriter<'_>),
     ) -> Result<(), ComponentError> {
         let bytes = self.output.write_row(stream, row)?;
-        self.send(stream, None, message, bytes)
+        if !self.is_plain {
+            return self.send(stream, None, message, bytes);
+        }
+        let root = self.ledger.open(message, bytes, self.now);
+        let ledger = &mut *self.ledger;
+        let mut went = false;
+        self.output.send(stream, Some(root), |frame| {
+            ledger.register_last(frame);
+            went = true;
+        });
+        if !went {
+            self.ledger.settle_last(self.now, self.outcome);
+        }
+        Ok(())
     }
 
     fn emit_root_direct(
@@ -238,6 +253,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
                 outcome: &mut self.outcome,
                 attempts: &self.attempts,
                 is_tracked: self.is_tracked,
+                is_plain: self.is_tracked && self.attempts.is_empty(),
                 now,
             };
             match self.spout.poll(&mut roots)? {

@@ -1,6 +1,6 @@
 //! The life of a worker: from reading the plan to the end.
 //!
-//! Owns: start-up, what a worker does with news from its tasks and its peers ([`life`]), exit codes. Leaves to others:
+//! Owns: start-up, what a worker does with news from its tasks and its peers (`life`), exit codes. Leaves to others:
 //! tasks ([`crate::runtime`]), bytes ([`crate::transport`]), rules ([`waterspout_core`]).
 
 mod control;

@@ -1,7 +1,7 @@
 //! `file` as a spout: the lines of files. Re-readable: a position is a file and an offset in it.
 //!
-//! Owns: which lines a task reads ([`bounded`], [`follow`]), replays, the check for UTF-8. Leaves to others: reading
-//! lines ([`reader`]). No line is kept in memory: one that failed is read again where it was.
+//! Owns: which lines a task reads (`bounded`, `follow`), replays, the check for UTF-8. Leaves to others: reading
+//! lines (`reader`). No line is kept in memory: one that failed is read again where it was.
 
 mod bounded;
 mod follow;
