@@ -206,7 +206,7 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// An error and its causes as one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -21,6 +21,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use waterspout_api::resource::Topology;
 
+use crate::controller::chain;
 use crate::owned::{KINDS, Kind, MANAGED_LABEL, MANAGER, TOPOLOGY_LABEL};
 use crate::plan::{Heard, PodView, There, World, quote, read_plan};
 use crate::workers;
@@ -272,6 +273,7 @@ where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
     K::DynamicType: Clone + Eq + std::hash::Hash + std::fmt::Debug + Send + Sync + Unpin,
 {
+    let what = K::plural(&kind).into_owned();
     let writer = Writer::new(kind);
     let store = writer.as_reader();
     let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
@@ -282,7 +284,13 @@ where
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
-        .touched_objects();
+        .touched_objects()
+        .filter_map(move |object| {
+            // The controller would stop reading all watches for a while, and so spoil those that are about to connect.
+            // This one has a pause of its own.
+            let object = object.inspect_err(|error| tracing::warn!("watch {what}: {}", chain(error)));
+            std::future::ready(object.ok().map(Ok))
+        });
     (store, coming.boxed())
 }
 
