@@ -153,9 +153,9 @@ fn a_plan_that_no_config_map_takes_is_named() {
     }
     let mut spouts = String::new();
     for spout in 0..60 {
-        write!(
+        writeln!(
             spouts,
-            "  - {{name: more-{spout}, generator: {{shape: {{sequence: {{}}}}}}, streams: [{{fields: [number]}}]}}\n"
+            "  - {{name: more-{spout}, generator: {{shape: {{sequence: {{}}}}}}, streams: [{{fields: [number]}}]}}"
         )
         .unwrap();
     }

@@ -119,7 +119,8 @@ impl Crew<'_> {
             .filter(|&index| self.pod(index).filter(running).is_none())
             .collect();
         let some_are_there = missing.len() < workers.len();
-        if !missing.is_empty() && !(some_are_there && missing.iter().all(|&index| self.is_lost(index))) {
+        let is_enough = some_are_there && missing.iter().all(|&index| self.is_lost(index));
+        if !missing.is_empty() && !is_enough {
             return Ok(Step::Wait(missing));
         }
         let members = workers
