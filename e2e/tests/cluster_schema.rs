@@ -53,6 +53,8 @@ const OTHERWISE: [(Refused, &[&str]); 4] = [
             "several-graph-faults",
             "split-field",
             "spout-that-nothing-reads",
+            "dead-letters",
+            "direct-streams",
             "too-many-tasks",
             "unknown-component",
             "unknown-grouping-field",
