@@ -8,6 +8,7 @@ mod flow;
 mod helm;
 mod program;
 mod redis_server;
+mod sample;
 mod wait;
 
 pub use crew::Crew;
@@ -15,4 +16,5 @@ pub use flow::{Flow, Window};
 pub use helm::{chart, helm, helm_program, render};
 pub use program::{Finished, Run, manifest, repository, target, waterspout};
 pub use redis_server::RedisServer;
+pub use sample::{IDLE, printed_counts, sample_counts};
 pub use wait::wait_for;

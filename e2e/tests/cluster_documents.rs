@@ -6,22 +6,7 @@
 use std::path::Path;
 
 use waterspout_e2e::cluster::{Cluster, PATIENCE, SYSTEM};
-use waterspout_e2e::{repository, wait_for};
-
-const TOPOLOGY: &str = "
-apiVersion: waterspout.dev/v1alpha1
-kind: Topology
-metadata: {name: idle}
-spec:
-  spouts:
-  - name: numbers
-    generator: {rate: 10, shape: {sequence: {}}}
-    streams: [{fields: [number]}]
-  bolts:
-  - name: out
-    inputs: [{from: numbers}]
-    stdout: {}
-";
+use waterspout_e2e::{IDLE, repository, wait_for};
 
 /// The blocks of commands of a page.
 fn blocks(page: &str) -> Vec<String> {
@@ -74,8 +59,8 @@ fn the_commands_of_the_pages_on_clusters_work_in_their_order() {
 fn an_upgrade_restarts_no_topology_and_a_namespace_goes_without_the_operator() {
     let cluster = Cluster::lock();
     let namespace = cluster.namespace("upgrade");
-    namespace.apply(TOPOLOGY);
-    namespace.wait_ready("idle", 1);
+    namespace.apply(IDLE);
+    namespace.wait_ready("idle", 2);
     let pod = namespace.pods("idle").remove(0)["metadata"]["uid"].clone();
     // Another image for new revisions is what an upgrade brings.
     cluster.install(&[
@@ -85,8 +70,8 @@ fn an_upgrade_restarts_no_topology_and_a_namespace_goes_without_the_operator() {
         "podAnnotations.upgrade=one",
     ]);
     namespace.kubectl(&["label", "topology", "idle", "look=again"]);
-    namespace.kubectl(&["scale", "topology", "idle", "--replicas=2"]);
-    namespace.wait_ready("idle", 2);
+    namespace.kubectl(&["scale", "topology", "idle", "--replicas=3"]);
+    namespace.wait_ready("idle", 3);
     let pods = namespace.pods("idle");
     assert!(
         pods.iter().any(|found| found["metadata"]["uid"] == pod),
@@ -95,7 +80,7 @@ fn an_upgrade_restarts_no_topology_and_a_namespace_goes_without_the_operator() {
 
     cluster.helm(["uninstall", "waterspout", "-n", SYSTEM, "--wait"]);
     // What belongs to the users stays, and runs.
-    assert_eq!(namespace.pods("idle").len(), 2);
+    assert_eq!(namespace.pods("idle").len(), 3);
     namespace.kubectl(&["get", "topology", "idle"]);
     let name = namespace.name().to_owned();
     cluster.kubectl(["delete", "namespace", &name, "--timeout=120s"]);

@@ -59,6 +59,7 @@ const OTHERWISE: [(Refused, &[&str]); 4] = [
             "unknown-component",
             "unknown-grouping-field",
             "unknown-stream",
+            "untracked-cycle",
         ],
     ),
     // Kubectl takes any objects, and any number of them.

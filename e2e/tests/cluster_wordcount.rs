@@ -6,51 +6,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use waterspout_e2e::cluster::{Cluster, Namespace, PATIENCE, SYSTEM, is};
-use waterspout_e2e::{repository, wait_for};
+use waterspout_e2e::{IDLE, printed_counts, sample_counts, wait_for};
 
 const MANIFEST: &str = "examples/wordcount/topology.yaml";
 const OPERATOR: &str = "system:serviceaccount:waterspout-system:waterspout-operator";
-
-/// Never ends, and does little.
-const IDLE: &str = "
-apiVersion: waterspout.dev/v1alpha1
-kind: Topology
-metadata: {name: idle}
-spec:
-  workers: {replicas: 2}
-  spouts:
-  - name: numbers
-    generator: {rate: 10, shape: {sequence: {}}}
-    streams: [{fields: [number]}]
-  bolts:
-  - name: out
-    replicas: 2
-    inputs: [{from: numbers}]
-    stdout: {}
-";
-
-/// Counts as this test makes them from the same files.
-fn expected() -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    for file in std::fs::read_dir(repository().join("examples/wordcount/text")).unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        for word in text.split_whitespace() {
-            *counts.entry(word.to_owned()).or_insert(0) += 1;
-        }
-    }
-    counts
-}
-
-/// The tuples among the lines of logs.
-fn counted(logs: &str) -> BTreeMap<String, u64> {
-    let mut counts = BTreeMap::new();
-    let tuples = logs.lines().filter_map(|line| line.split_once('\t'));
-    for (word, count) in tuples {
-        let before = counts.insert(word.replace("\\\\", "\\"), count.parse().unwrap());
-        assert_eq!(before, None, "'{word}' was printed twice");
-    }
-    counts
-}
 
 fn uids(namespace: &Namespace, topology: &str) -> Vec<Value> {
     let pods = namespace.pods(topology);
@@ -72,7 +31,7 @@ fn counts_are_right_and_a_topology_that_is_complete_stays_so() {
             "topology/wordcount",
             "--timeout=120s",
         ]);
-        assert_eq!(counted(&namespace.logs("wordcount")), expected());
+        assert_eq!(printed_counts(&namespace.logs("wordcount")), sample_counts());
     }
     let columns = words.kubectl(&["get", "topo"]);
     let heads: Vec<&str> = columns.lines().next().unwrap().split_whitespace().collect();
@@ -93,7 +52,7 @@ fn counts_are_right_and_a_topology_that_is_complete_stays_so() {
     let topology = words.get(&["topology", "wordcount"]).unwrap();
     assert!(is(&topology, "Complete", "True"), "{topology:#}");
     assert_eq!(topology["status"]["state"], "Complete");
-    assert_eq!(counted(&words.logs("wordcount")), BTreeMap::new());
+    assert_eq!(printed_counts(&words.logs("wordcount")), BTreeMap::new());
 }
 
 /// How often the operator has looked after a topology.
@@ -138,6 +97,8 @@ fn what_is_changed_or_removed_by_hand_comes_back_and_no_pod_is_restarted() {
     namespace.wait_ready("idle", 2);
     let pods = uids(&namespace, "idle");
     let owned = [
+        "networkpolicies",
+        "poddisruptionbudgets",
         "statefulsets",
         "services",
         "configmaps",
@@ -170,8 +131,15 @@ fn what_is_changed_or_removed_by_hand_comes_back_and_no_pod_is_restarted() {
             .collect()
     };
     let before = specs();
-    assert_eq!(before.len(), 5, "{before:#?}");
-    for kind in ["services", "configmaps", "serviceaccounts", "rolebindings"] {
+    assert_eq!(before.len(), 7, "{before:#?}");
+    for kind in [
+        "networkpolicies",
+        "poddisruptionbudgets",
+        "services",
+        "configmaps",
+        "serviceaccounts",
+        "rolebindings",
+    ] {
         namespace.kubectl(&["delete", kind, "-l", label]);
         wait_for(&format!("{kind} to come back"), PATIENCE, || {
             (specs() == before).then_some(())
@@ -225,13 +193,53 @@ fn another_graph_takes_the_place_of_the_one_that_runs() {
 }
 
 #[test]
+fn spouts_rest_while_a_topology_is_paused() {
+    let cluster = Cluster::lock();
+    let namespace = cluster.namespace("pause");
+    namespace.apply(IDLE);
+    namespace.wait_ready("idle", 2);
+    let pods = uids(&namespace, "idle");
+    let set = |paused: bool| {
+        let change = json!({"spec": {"paused": paused}}).to_string();
+        namespace.kubectl(&["patch", "topology", "idle", "--type=merge", "-p", &change]);
+    };
+    let tuples = || {
+        namespace
+            .logs("idle")
+            .lines()
+            .filter(|line| !line.starts_with('{'))
+            .count()
+    };
+    set(true);
+    namespace.kubectl(&["wait", "--for=condition=Paused", "topology/idle", "--timeout=60s"]);
+    let topology = namespace.get(&["topology", "idle"]).unwrap();
+    assert_eq!(topology["status"]["state"], "Paused");
+    let before = tuples();
+    for number in 0..3 {
+        let seen = looks(&cluster);
+        let label = format!("look={number}");
+        namespace.kubectl(&["label", "topology", "idle", "--overwrite", &label]);
+        wait_for("a look at the topology", PATIENCE, || {
+            (looks(&cluster) > seen).then_some(())
+        });
+    }
+    assert_eq!(tuples(), before);
+    set(false);
+    wait_for("tuples to flow again", PATIENCE, || {
+        (tuples() > before).then_some(())
+    });
+    namespace.wait_ready("idle", 2);
+    assert_eq!(uids(&namespace, "idle"), pods);
+}
+
+#[test]
 fn a_topology_goes_with_all_that_belongs_to_it() {
     let cluster = Cluster::lock();
     let namespace = cluster.namespace("delete");
     namespace.apply(IDLE);
     namespace.wait_ready("idle", 2);
     namespace.kubectl(&["delete", "topology", "idle", "--timeout=60s"]);
-    let kinds = "pods,statefulsets,services,configmaps,serviceaccounts,rolebindings";
+    let kinds = "pods,statefulsets,services,configmaps,serviceaccounts,rolebindings,networkpolicies,poddisruptionbudgets";
     wait_for("all objects to be gone", PATIENCE, || {
         let left = namespace.get(&[kinds, "-l", "waterspout.dev/topology=idle"])?;
         left["items"].as_array()?.is_empty().then_some(())

@@ -34,9 +34,11 @@ pub(crate) struct Kind {
 }
 
 /// All of them, in the order in which they are applied: what others need comes first.
-pub(crate) const KINDS: [Kind; 5] = [
+pub(crate) const KINDS: [Kind; 7] = [
     kind("", "v1", "ServiceAccount", "serviceaccounts"),
     kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"),
+    kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
+    kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
     kind("", "v1", "Service", "services"),
     kind("", "v1", "ConfigMap", "configmaps"),
     kind("apps", "v1", "StatefulSet", "statefulsets"),

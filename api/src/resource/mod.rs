@@ -72,6 +72,10 @@ pub const MAX_NAME: usize = 40;
         .message("a spout and a bolt cannot have the same name")
 )]
 pub struct TopologySpec {
+    /// Whether the spouts rest: `false` by default. What is in flight when they begin to rest is worked off, state and
+    /// workers stay, and the sources keep what comes. Changing it starts a new epoch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// The worker processes that share the tasks. One worker if absent.
     #[serde(default)]
     pub workers: WorkersSpec,

@@ -12,7 +12,7 @@ pub struct TopologyStatus {
     /// The `metadata.generation` that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What the topology does, in a word: `Pending`, `Running`, `Failed` or `Complete`.
+    /// What the topology does, in a word: `Pending`, `Running`, `Paused`, `Failed` or `Complete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<TopologyState>,
     /// How many workers exist.
@@ -28,7 +28,7 @@ pub struct TopologyStatus {
     /// The epoch that runs: it grows each time the plan changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<i64>,
-    /// The conditions `Accepted` and `Ready`, with reason and message.
+    /// The conditions `Accepted`, `Ready`, `Progressing`, `Degraded`, `Paused` and `Complete`, with reason and message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 16),
@@ -44,6 +44,8 @@ pub enum TopologyState {
     Pending,
     /// It processes tuples.
     Running,
+    /// Its spouts rest, since the spec says so.
+    Paused,
     /// It cannot run; the conditions say why.
     Failed,
     /// All its spouts have ended and their tuples are processed.

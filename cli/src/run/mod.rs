@@ -149,7 +149,7 @@ fn plan(manifest: &Manifest, workers: u32) -> Plan {
         ask: members,
         given_up: Vec::new(),
         placement: place(&validate::graph(manifest), &indexes, &[]),
-        active: true,
+        active: !manifest.topology().spec.paused,
         hash_seed: 0,
         complete: false,
     }

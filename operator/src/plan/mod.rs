@@ -151,13 +151,14 @@ pub(crate) fn decide(world: &World<'_>, settings: &Settings) -> Result<Decision,
         standing: Standing {
             generation: metadata.generation,
             wanted: i32::try_from(spec.workers.replicas).unwrap_or(i32::MAX),
+            paused: spec.paused,
             ..Standing::default()
         },
         written: Written::default(),
     };
     match (wish, running) {
         (Ok(wish), Some(running)) if running != wish.id => course.replace(&running, &wish)?,
-        (Ok(wish), _) => course.run(&wish, true)?,
+        (Ok(wish), _) => course.run(&wish, !spec.paused)?,
         (Err(rejected), _) => {
             course.standing.rejected = Some(rejected);
             // What ran before goes on, with the numbers that it had.
@@ -167,7 +168,7 @@ pub(crate) fn decide(world: &World<'_>, settings: &Settings) -> Result<Decision,
             });
             if let Some(before) = before {
                 course.standing.wanted = i32::try_from(before.workers).unwrap_or(i32::MAX);
-                course.run(&before, true)?;
+                course.run(&before, !spec.paused)?;
             }
         }
     }

@@ -4,7 +4,8 @@
 //! ([`super::crew`]), writing them ([`crate::apply`]). Pure.
 //!
 //! ```text
-//! per topology    ServiceAccount NAME-worker, RoleBinding NAME-worker (to the chart's ClusterRole)
+//! per topology    ServiceAccount NAME-worker, RoleBinding NAME-worker (to the chart's ClusterRole),
+//!                 NetworkPolicy NAME-worker, PodDisruptionBudget NAME-worker
 //! per revision    Service NAME-REVISION (headless), StatefulSet NAME-REVISION, ConfigMap NAME-REVISION-plan
 //! ```
 
@@ -72,6 +73,8 @@ pub(crate) fn objects(owner: &Owner<'_>, workers: &Workers<'_>) -> Vec<Desired> 
     vec![
         service_account(owner),
         role_binding(owner),
+        network_policy(owner),
+        disruption_budget(owner),
         service(owner, workers.revision),
         stateful_set(owner, workers),
     ]
@@ -160,6 +163,36 @@ fn role_binding(owner: &Owner<'_>) -> Desired {
         }],
     });
     object(owner, "RoleBinding", account_name(owner), None, rest)
+}
+
+/// Tuples come from workers of the same topology only; who may look at metrics and status is for the cluster to say.
+fn network_policy(owner: &Owner<'_>) -> Desired {
+    let workers = json!({"matchLabels": {TOPOLOGY_LABEL: owner.name}});
+    let rest = json!({
+        "spec": {
+            "podSelector": workers,
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {
+                    "from": [{"podSelector": workers}],
+                    "ports": [{"protocol": "TCP", "port": "data"}],
+                },
+                {"ports": [{"protocol": "TCP", "port": "http"}]},
+            ],
+        },
+    });
+    object(owner, "NetworkPolicy", account_name(owner), None, rest)
+}
+
+/// A drain of nodes takes one worker at a time.
+fn disruption_budget(owner: &Owner<'_>) -> Desired {
+    let rest = json!({
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": {TOPOLOGY_LABEL: owner.name}},
+        },
+    });
+    object(owner, "PodDisruptionBudget", account_name(owner), None, rest)
 }
 
 fn service(owner: &Owner<'_>, revision: &str) -> Desired {
@@ -310,15 +343,23 @@ mod tests {
     }
 
     #[test]
-    fn all_kinds_are_on_the_one_list() {
-        for kind in [
-            "ServiceAccount",
-            "RoleBinding",
-            "Service",
-            "ConfigMap",
-            "StatefulSet",
-        ] {
-            assert!(Kind::named(kind).is_some(), "{kind}");
+    fn every_kind_of_the_one_list_is_made() {
+        let owner = Owner {
+            name: "words",
+            namespace: "default",
+            uid: "u",
+            worker_role: "waterspout-worker",
+        };
+        let workers = Workers {
+            revision: "1a2b3c4d",
+            image: "worker:1",
+            replicas: 1,
+            drain_timeout_ms: 0,
+        };
+        let mut made = objects(&owner, &workers);
+        made.push(plan_map(&owner, "1a2b3c4d", "{}"));
+        for kind in &crate::owned::KINDS {
+            assert!(made.iter().any(|object| object.kind == kind), "{}", kind.kind);
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Standing {
     /// The epoch of the plan; 0 if there is none.
     pub(crate) epoch: u64,
     pub(crate) complete: bool,
+    /// The spec says that the spouts rest.
+    pub(crate) paused: bool,
     /// What goes on: a reason and a sentence.
     pub(crate) progress: Option<(&'static str, String)>,
     /// Why workers do not run.
@@ -43,11 +45,12 @@ pub(crate) fn status(
     now: Timestamp,
 ) -> (TopologyStatus, Vec<Notice>) {
     let known = before.map_or(&[][..], |before| &before.conditions);
-    let wanted: [(&str, bool, &str, String); 5] = [
+    let wanted: [(&str, bool, &str, String); 6] = [
         accepted(standing),
         ready(standing),
         progressing(standing),
         degraded(standing),
+        paused(standing),
         completed(standing),
     ];
     let mut notices = Vec::new();
@@ -103,6 +106,8 @@ impl Standing {
 fn state(standing: &Standing) -> TopologyState {
     if standing.complete {
         TopologyState::Complete
+    } else if standing.paused && standing.runs() {
+        TopologyState::Paused
     } else if standing.started > 0 && standing.epoch > 0 {
         TopologyState::Running
     } else if standing.rejected.is_some() {
@@ -184,6 +189,18 @@ fn degraded(standing: &Standing) -> Wanted {
             "no worker is in trouble".to_owned(),
         ),
     }
+}
+
+fn paused(standing: &Standing) -> Wanted {
+    if !standing.paused || standing.complete {
+        return ("Paused", false, "NotPaused", "the spouts may run".to_owned());
+    }
+    if standing.runs() {
+        let message = "the spouts rest, and what was in flight is worked off".to_owned();
+        return ("Paused", true, "AsTheSpecSays", message);
+    }
+    let message = "the spouts are about to rest".to_owned();
+    ("Paused", false, "Pausing", message)
 }
 
 fn completed(standing: &Standing) -> Wanted {
@@ -326,6 +343,14 @@ mod tests {
                     "False AsPlanned",
                     "False NoTrouble",
                 ],
+            ),
+            (
+                Standing {
+                    paused: true,
+                    ..running()
+                },
+                TopologyState::Paused,
+                ["True Valid", "True Running", "False AsPlanned", "False NoTrouble"],
             ),
             (
                 Standing {

@@ -203,6 +203,8 @@ fn a_new_topology_gets_its_objects_then_its_plan_and_then_rest() {
             vec![
                 "write ServiceAccount",
                 "write RoleBinding",
+                "write NetworkPolicy",
+                "write PodDisruptionBudget",
                 "write Service",
                 "write StatefulSet"
             ],
@@ -319,6 +321,23 @@ fn what_is_complete_stays_complete_whatever_becomes_of_its_pods() {
     assert!(toy.settle().concat().is_empty());
     assert_eq!(toy.state(), Some(TopologyState::Complete));
     assert_eq!(toy.condition("Complete").0, "True");
+}
+
+#[test]
+fn spouts_rest_and_go_on_by_plans_of_the_same_workers() {
+    let mut toy = running(2);
+    let members = toy.plan().map(|plan| plan.members);
+    toy.topology.spec.paused = true;
+    assert_eq!(toy.settle()[0], ["write ConfigMap"]);
+    assert_eq!(toy.state(), Some(TopologyState::Paused));
+    assert_eq!(toy.condition("Paused").0, "True");
+    assert_eq!(toy.plan().map(|plan| plan.active), Some(false));
+    toy.topology.spec.paused = false;
+    toy.settle();
+    assert_eq!(toy.state(), Some(TopologyState::Running));
+    let plan = toy.plan().expect("there is one");
+    assert!(plan.active && plan.epoch.0 == 3);
+    assert_eq!(Some(plan.members), members);
 }
 
 #[test]
