@@ -24,7 +24,7 @@ use crate::{chart, helm_program, repository, target, wait_for};
 /// The namespace of the operator.
 pub const SYSTEM: &str = "waterspout-system";
 /// How long a change of the cluster may take.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 /// The address at which this machine is for pods, where servers outside of the cluster listen. Only with our own cluster.
 pub const MACHINE: &str = "10.77.0.1";
 /// An image that every node of our own cluster has: `/pause` waits, `/pause serve ADDRESS` and `/pause reach ADDRESS` talk.
