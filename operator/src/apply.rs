@@ -143,11 +143,7 @@ impl Writer {
 
     async fn apply_object(&self, namespace: &str, owner: &str, desired: &Desired) -> Result<(), ApplyError> {
         let (kind, name) = (desired.kind.kind, &desired.name);
-        let failed = |source: kube::Error| ApplyError::ApplyObject {
-            kind,
-            name: name.clone(),
-            source: Box::new(source),
-        };
+        let failed = |source| not_taken(desired, source);
         let api = self.api(namespace, desired.kind);
         let same_name = ListParams::default().fields(&format!("metadata.name={name}"));
         let found = api.list(&same_name).await.map_err(failed)?;
@@ -171,11 +167,7 @@ impl Writer {
 
     async fn create_object(&self, namespace: &str, desired: &Desired) -> Result<(), ApplyError> {
         let (kind, name) = (desired.kind.kind, &desired.name);
-        let failed = |source: kube::Error| ApplyError::ApplyObject {
-            kind,
-            name: name.clone(),
-            source: Box::new(source),
-        };
+        let failed = |source| not_taken(desired, source);
         let object: DynamicObject = serde_json::from_value(desired.body.clone())
             .map_err(kube::Error::SerdeError)
             .map_err(failed)?;
@@ -262,6 +254,14 @@ impl Writer {
                 tracing::warn!(topology = topology.name_any(), "post an Event: {error}");
             }
         }
+    }
+}
+
+fn not_taken(desired: &Desired, source: kube::Error) -> ApplyError {
+    ApplyError::ApplyObject {
+        kind: desired.kind.kind,
+        name: desired.name.clone(),
+        source: Box::new(source),
     }
 }
 

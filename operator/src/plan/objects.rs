@@ -322,8 +322,8 @@ fn container(owner: &Owner<'_>, workers: &Workers<'_>) -> Value {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_objects_of_a_topology() {
+    /// All objects of a topology, its plan included.
+    fn all() -> Vec<Desired> {
         let owner = Owner {
             name: "words",
             namespace: "default",
@@ -338,26 +338,19 @@ mod tests {
         };
         let mut objects = objects(&owner, &workers);
         objects.push(plan_map(&owner, "1a2b3c4d", "{}"));
+        objects
+    }
+
+    #[test]
+    fn the_objects_of_a_topology() {
+        let objects = all();
         let bodies: Vec<&Value> = objects.iter().map(|object| &object.body).collect();
         insta::assert_json_snapshot!(bodies);
     }
 
     #[test]
     fn every_kind_of_the_one_list_is_made() {
-        let owner = Owner {
-            name: "words",
-            namespace: "default",
-            uid: "u",
-            worker_role: "waterspout-worker",
-        };
-        let workers = Workers {
-            revision: "1a2b3c4d",
-            image: "worker:1",
-            replicas: 1,
-            drain_timeout_ms: 0,
-        };
-        let mut made = objects(&owner, &workers);
-        made.push(plan_map(&owner, "1a2b3c4d", "{}"));
+        let made = all();
         for kind in &crate::owned::KINDS {
             assert!(made.iter().any(|object| object.kind == kind), "{}", kind.kind);
         }
