@@ -20,6 +20,11 @@
 //! }
 //! ```
 
+// The examples of that page are run as those here are.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/components/rust.md")]
+mod page {}
+
 mod args;
 mod explain;
 mod run;
@@ -37,8 +42,8 @@ pub(crate) use args::{Output, RunArgs};
 pub use waterspout_core::routing::Choose as Grouping;
 pub use waterspout_core::value::{Row, RowWriter, Value, ValueRef};
 pub use waterspout_worker::component::{
-    Bolt, ComponentError, Components, Context, Emit, EmitRoot, FieldIndex, Finished, Held, Patience, Polled,
-    Spout, Tuple, state,
+    AsyncBolt, Bolt, ComponentError, Components, Context, Emit, EmitRoot, FieldIndex, Finished, Held, Outbox,
+    OwnedTuple, Patience, Polled, Spout, Tuple, Waker, state,
 };
 pub use waterspout_worker::kit;
 
@@ -77,6 +82,19 @@ impl Worker {
         F: Fn(C, &Context) -> Result<B, ComponentError> + Send + Sync + 'static,
     {
         self.components.blocking_bolt(name, make);
+        self
+    }
+
+    /// Adds a bolt that waits for something outside without a thread of its own, with several tuples in work at a time;
+    /// see [`AsyncBolt`].
+    #[must_use]
+    pub fn async_bolt<C, B, F>(mut self, name: &str, make: F) -> Self
+    where
+        C: DeserializeOwned,
+        B: AsyncBolt,
+        F: Fn(C, &Context) -> Result<B, ComponentError> + Send + Sync + 'static,
+    {
+        self.components.async_bolt(name, make);
         self
     }
 

@@ -139,6 +139,7 @@ mod tests {
             base: base.to_owned(),
             shared_stdout: false,
             json_stdout: false,
+            services: Default::default(),
         };
         FileSink::new(&json!({"directory": "out"}), &context).expect("made")
     }

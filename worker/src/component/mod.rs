@@ -4,10 +4,12 @@
 //! built-in component. Leaves to
 //! others: when they are called ([`crate::task`]), and their settings ([`waterspout_core::component`]).
 
+mod concurrent;
 pub mod count;
 mod emit;
 pub mod file_sink;
 pub mod file_spout;
+mod futures;
 pub mod generator;
 pub mod line;
 pub mod own;
@@ -18,6 +20,7 @@ pub mod state;
 pub mod stdout;
 #[doc(hidden)]
 pub mod testing;
+mod waker;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,9 +28,12 @@ use std::time::Duration;
 use thiserror::Error;
 use waterspout_core::value::Row;
 
+pub use concurrent::{AsyncBolt, Outbox, OwnedTuple};
 pub(crate) use emit::Dropped;
 pub use emit::{Emit, EmitRoot, Held, Patience};
+pub(crate) use futures::Futures;
 pub use own::Components;
+pub use waker::Waker;
 
 /// Why a component cannot go on. It ends the worker's process: there is no half-alive worker.
 #[derive(Debug, Error)]
@@ -84,6 +90,15 @@ pub struct Context {
     pub shared_stdout: bool,
     /// Whether the program that started the worker asked for JSON on standard output.
     pub json_stdout: bool,
+    /// What the worker does for it.
+    pub(crate) services: Services,
+}
+
+/// What a worker does for a component, beside calling it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Services {
+    pub(crate) futures: Futures,
+    pub(crate) waker: Waker,
 }
 
 /// One output stream of a component.
@@ -107,6 +122,11 @@ pub struct InputFields {
 }
 
 impl Context {
+    /// What wakes this task from outside its calls: see [`Bolt::woken`].
+    pub fn waker(&self) -> Waker {
+        self.services.waker.clone()
+    }
+
     /// Which output stream has this name, for [`Emit::emit`].
     ///
     /// # Errors
@@ -238,6 +258,8 @@ pub trait Spout: Send + 'static {
 pub enum Finished {
     /// Call again: there is more to emit.
     More,
+    /// Call again when the task was woken: see [`Bolt::woken`].
+    Later,
     /// All is emitted.
     Done,
 }
@@ -266,6 +288,23 @@ pub trait Bolt: Send + 'static {
     fn tick(&mut self, out: &mut impl Emit) -> Result<(), ComponentError> {
         let _ = out;
         Ok(())
+    }
+
+    /// Called soon after the task's [`Waker`] was used, between two tuples: something outside is ready. As in
+    /// [`Bolt::tick`] there is no tuple at hand.
+    ///
+    /// # Errors
+    /// An error ends the worker's process.
+    fn woken(&mut self, out: &mut impl Emit) -> Result<(), ComponentError> {
+        let _ = out;
+        Ok(())
+    }
+
+    /// Whether the bolt takes another tuple now. Asked before each; once it says no, it is asked again when the task was
+    /// woken.
+    #[inline]
+    fn has_room(&self) -> bool {
+        true
     }
 
     /// How many tuples a task may hold; it gets no more until it has let go of one. 65,536 by default, or what the spouts

@@ -13,8 +13,9 @@ use waterspout_core::component::rust::{KIND, RustConfig};
 use waterspout_core::graph::Role;
 use waterspout_core::routing::Choose;
 
+use super::concurrent::Concurrent;
 use super::registry::{self, BoltVisitor, SpoutVisitor};
-use super::{Bolt, ComponentError, Context, Spout};
+use super::{AsyncBolt, Bolt, ComponentError, Context, Futures, Services, Spout};
 use crate::runtime::Host;
 use crate::task::TaskCore;
 
@@ -34,6 +35,7 @@ struct Own {
 pub struct Components {
     own: BTreeMap<String, Own>,
     groupings: BTreeMap<String, MakeGrouping>,
+    futures: Futures,
 }
 
 impl Components {
@@ -56,6 +58,31 @@ impl Components {
         F: Fn(C, &Context) -> Result<B, ComponentError> + Send + Sync + 'static,
     {
         self.add_bolt(name, true, make);
+    }
+
+    /// Adds a bolt that waits for something outside without a thread of its own; see [`AsyncBolt`].
+    pub fn async_bolt<C, B, F>(&mut self, name: &str, make: F)
+    where
+        C: DeserializeOwned,
+        B: AsyncBolt,
+        F: Fn(C, &Context) -> Result<B, ComponentError> + Send + Sync + 'static,
+    {
+        self.add_bolt(name, false, move |config, context| {
+            Concurrent::new(make(config, context)?, context)
+        });
+    }
+
+    /// From now on futures run where a test says.
+    pub(crate) fn run_futures_on(&mut self, runtime: tokio::runtime::Handle) {
+        self.futures = Futures::on(runtime);
+    }
+
+    /// What the worker does for one task.
+    pub(crate) fn services(&self) -> Services {
+        Services {
+            futures: self.futures.clone(),
+            ..Services::default()
+        }
     }
 
     fn add_bolt<C, B, F>(&mut self, name: &str, is_blocking: bool, make: F)

@@ -36,6 +36,7 @@
 
 mod feed;
 mod setup;
+mod time;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,6 +55,7 @@ use crate::component::{ComponentError, Components};
 use crate::runtime::{self, Settings};
 use crate::task::{Counts, Ran, TaskCore};
 use feed::Feed;
+use time::{Bell, Time};
 
 /// A tuple that went from one task to another.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +82,9 @@ pub struct Kit {
     due: Vec<Option<u64>>,
     /// Microseconds.
     now: u64,
+    /// That of futures.
+    time: Time,
+    bells: Vec<Arc<Bell>>,
     feeds: BTreeMap<String, Arc<Mutex<Feed>>>,
     active: bool,
     sent: Vec<Sent>,
@@ -93,10 +98,13 @@ impl Kit {
 
     fn new(
         plan: ParsedPlan,
-        components: Components,
+        mut components: Components,
         feeds: BTreeMap<String, Arc<Mutex<Feed>>>,
     ) -> Result<Self, KitError> {
+        let time = Time::start().map_err(KitError::StartTime)?;
+        components.run_futures_on(time.handle());
         let mut tasks = Vec::new();
+        let mut bells = Vec::new();
         for component in plan.graph().components() {
             for (index, task) in (0..).zip(plan.graph().tasks_of(component.id)) {
                 let me = plan.placement()[task as usize];
@@ -116,6 +124,9 @@ impl Kit {
                 core.output()
                     .place(|other| plan.placement()[other as usize] == me);
                 core.set_active(true);
+                let bell = time.bell();
+                core.wake_through(bell.as_wake());
+                bells.push(bell);
                 tasks.push(core);
             }
         }
@@ -127,6 +138,8 @@ impl Kit {
             entries: vec![Vec::new(); count],
             due: vec![Some(0); count],
             now: 0,
+            time,
+            bells,
             feeds,
             active: true,
             sent: Vec::new(),
@@ -182,12 +195,16 @@ impl Kit {
     pub fn advance(&mut self, time: Duration) {
         let until = self.now + time.as_micros() as u64;
         self.settle();
-        while let Some(at) = self.due.iter().flatten().copied().min().filter(|&at| at <= until) {
-            self.now = self.now.max(at);
+        loop {
+            let due = self.due.iter().flatten().copied().min();
+            let at = due.map_or(until, |at| at.clamp(self.now, until));
+            self.now = self.now.max(self.time.run_until(at));
             self.settle();
+            let is_due = |at: &u64| *at <= self.now;
+            if self.now >= until && !self.due.iter().flatten().any(is_due) {
+                break;
+            }
         }
-        self.now = until;
-        self.settle();
     }
 
     /// Pauses the topology, or lets it go on.
@@ -314,6 +331,15 @@ impl Kit {
             more = false;
             for task in 0..self.tasks.len() {
                 more |= self.run(task);
+            }
+            if !more {
+                self.time.settle(self.now);
+                for (bell, due) in self.bells.iter().zip(&mut self.due) {
+                    if bell.take() {
+                        *due = Some(0);
+                        more = true;
+                    }
+                }
             }
         }
     }

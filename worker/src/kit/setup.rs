@@ -165,6 +165,9 @@ pub enum KitError {
     /// The graph is wrong.
     #[error("use the graph")]
     Graph(#[from] PlanError),
+    /// The system refuses a runtime.
+    #[error("start the time of futures")]
+    StartTime(#[source] std::io::Error),
     /// A component cannot be made.
     #[error("start component '{component}'")]
     Make {

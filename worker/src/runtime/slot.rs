@@ -105,35 +105,38 @@ impl Slot {
         task: u32,
         component: &str,
         own_thread: bool,
-        core: Box<dyn TaskCore>,
+        mut core: Box<dyn TaskCore>,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self {
-            task,
-            component: component.to_owned(),
-            // An error's level, so that no filter takes the names away from the lines that it lets through.
-            span: tracing::error_span!("task", topology, component, task),
-            node,
-            this: Weak::clone(this),
-            running: Mutex::new(Running {
-                core,
-                epoch: 0,
-                downstream: Vec::new(),
-            }),
-            state: AtomicU8::new(IDLE),
-            thread: OnceLock::new(),
-            own_thread,
-            stopped: AtomicBool::new(false),
-            inbox: Inbox::new(),
-            entries: Mutex::default(),
-            commands: Mutex::default(),
-            has_mail: AtomicBool::new(false),
-            lost: AtomicBool::new(false),
-            freeze: Mutex::new(Freeze::No),
-            is_freezing: AtomicBool::new(false),
-            slices: AtomicU64::new(0),
-            timer_at: AtomicU64::new(u64::MAX),
-            wants_position: AtomicBool::new(false),
-            published: Mutex::new(Published::default()),
+        Arc::new_cyclic(|this: &Weak<Self>| {
+            core.wake_through(Weak::clone(this) as Weak<dyn Wake>);
+            Self {
+                task,
+                component: component.to_owned(),
+                // An error's level, so that no filter takes the names away from the lines that it lets through.
+                span: tracing::error_span!("task", topology, component, task),
+                node,
+                this: Weak::clone(this),
+                running: Mutex::new(Running {
+                    core,
+                    epoch: 0,
+                    downstream: Vec::new(),
+                }),
+                state: AtomicU8::new(IDLE),
+                thread: OnceLock::new(),
+                own_thread,
+                stopped: AtomicBool::new(false),
+                inbox: Inbox::new(),
+                entries: Mutex::default(),
+                commands: Mutex::default(),
+                has_mail: AtomicBool::new(false),
+                lost: AtomicBool::new(false),
+                freeze: Mutex::new(Freeze::No),
+                is_freezing: AtomicBool::new(false),
+                slices: AtomicU64::new(0),
+                timer_at: AtomicU64::new(u64::MAX),
+                wants_position: AtomicBool::new(false),
+                published: Mutex::new(Published::default()),
+            }
         })
     }
 

@@ -18,7 +18,7 @@ use waterspout_core::routing::Router;
 use super::slot::Slot;
 use super::{Node, Place};
 use crate::component::registry::{self, BoltVisitor, SpoutVisitor};
-use crate::component::{Bolt, ComponentError, Components, Context, InputFields, OutputShape, Spout};
+use crate::component::{Bolt, ComponentError, Components, Context, InputFields, OutputShape, Spout, Waker};
 use crate::gate::Gate;
 use crate::task::{BoltTask, DeadLetters, Output, OutputEdge, OutputStream, SpoutTask, TaskCore, Tracking};
 use crate::volume::VolumeError;
@@ -83,6 +83,7 @@ pub(crate) struct Host {
     tracking: Tracking,
     letters: Option<DeadLetters>,
     tick_every: Option<u64>,
+    waker: Waker,
 }
 
 impl BoltVisitor for Host {
@@ -93,6 +94,7 @@ impl BoltVisitor for Host {
             self.output,
             self.tick_every,
             self.tracking,
+            self.waker,
         )))
     }
 }
@@ -190,12 +192,14 @@ pub(crate) fn make(
         base: settings.base.clone(),
         shared_stdout: settings.shared_stdout,
         json_stdout: settings.json_stdout,
+        services: settings.components.services(),
     };
     let host = Host {
         output: output(plan, component, task, &settings.components)?,
         tracking: tracking(plan, task, settings.starts),
         letters: letters(graph, component),
         tick_every: component.tick_every_ms.map(|every| every.saturating_mul(1_000)),
+        waker: context.waker(),
     };
     if component.kind == rust::KIND {
         return settings

@@ -3,6 +3,8 @@
 //! Owns: the loop over the rows of a frame, ticks, when the roots of a frame are acked. Leaves to others: what the bolt
 //! emits through ([`super::anchored`]), what it holds ([`super::holds`]).
 
+use std::sync::Weak;
+
 use waterspout_core::finish::TaskState;
 use waterspout_core::frame::{Frame, MAX_ROWS, RootBits};
 use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
@@ -11,7 +13,8 @@ use super::anchored::Anchored;
 use super::finish::Finishing;
 use super::holds::Holds;
 use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
-use crate::component::{Bolt, ComponentError, Tuple};
+use crate::component::{Bolt, ComponentError, Tuple, Waker};
+use crate::gate::Wake;
 
 /// Rows of a first run; then as many as take about [`LONG_RUN`].
 const FIRST_ROWS: usize = 32;
@@ -33,6 +36,7 @@ pub struct BoltTask<B> {
     /// Was told to pause since it was active.
     paused: bool,
     ticks: Option<Timer>,
+    waker: Waker,
     /// When the time-outs of what is held begin anew.
     renewals: Timer,
     executed: u64,
@@ -73,7 +77,7 @@ impl Timer {
 
 impl<B: Bolt> BoltTask<B> {
     /// A task around `bolt`, which gets a tick every so many microseconds.
-    pub fn new(bolt: B, output: Output, tick_every: Option<u64>, tracking: Tracking) -> Self {
+    pub fn new(bolt: B, output: Output, tick_every: Option<u64>, tracking: Tracking, waker: Waker) -> Self {
         Self {
             max_held: bolt.max_held().max(1),
             bolt,
@@ -85,9 +89,15 @@ impl<B: Bolt> BoltTask<B> {
             active: false,
             paused: true,
             ticks: tick_every.map(Timer::new),
+            waker,
             renewals: Timer::new(tracking.ledger.timeout_micros / 4),
             executed: 0,
         }
+    }
+
+    /// Whether the bolt takes no more tuples now.
+    fn is_full(&self) -> bool {
+        self.holds.len() >= self.max_held || !self.bolt.has_room()
     }
 
     /// Calls the bolt without a tuple at hand.
@@ -108,6 +118,9 @@ impl<B: Bolt> BoltTask<B> {
         if !self.active && !self.paused {
             self.paused = true;
             self.call(|bolt, out| bolt.pause(out))?;
+        }
+        if self.waker.take() {
+            self.call(|bolt, out| bolt.woken(out))?;
         }
         // Without ticks, what is held may never be let go of, and a drain would wait in vain.
         let may_tick = self.finishing.is_none() && (self.active || self.holds.len() > 0);
@@ -143,7 +156,7 @@ impl<B: Bolt> BoltTask<B> {
         let stop_at = self.output.bytes() + OUTPUT_BUDGET;
         let from = current.next_row;
         let until = frame.rows().min(from.saturating_add(self.rows));
-        while current.next_row < until && self.holds.len() < self.max_held {
+        while current.next_row < until && self.holds.len() < self.max_held && self.bolt.has_room() {
             let row = current.next_row;
             let tuple = Tuple {
                 stream: frame.stream,
@@ -222,16 +235,30 @@ impl<B: Bolt> BoltTask<B> {
             }
             return Ok(Ran::More);
         }
-        let is_full = self.holds.len() >= self.max_held;
+        let is_full = self.is_full();
         if is_full || self.rows < MAX_ROWS {
             self.bolt.flush()?;
             self.fail_dropped();
             self.ack_done();
         }
-        if is_full && self.holds.len() >= self.max_held {
+        if is_full && self.is_full() {
             return Ok(Ran::Idle(self.next_time()));
         }
         Ok(Ran::More)
+    }
+}
+
+impl<B: Bolt> BoltTask<B> {
+    /// Works on what is at hand.
+    fn run_on(&mut self, now: u64) -> Result<Ran, ComponentError> {
+        if self.current.is_some() {
+            return self.go_on();
+        }
+        match &mut self.finishing {
+            Some(finishing) if self.active => finishing.run(&mut self.bolt, &mut self.output, now),
+            Some(finishing) => Ok(Ran::Idle(finishing.expire(now))),
+            None => Ok(Ran::Idle(self.next_time())),
+        }
     }
 }
 
@@ -252,14 +279,13 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
     fn run(&mut self, now: u64) -> Result<Ran, ComponentError> {
         self.output.set_time(now);
         self.look_at_time(now)?;
-        if self.current.is_some() {
-            return self.go_on();
-        }
-        match &mut self.finishing {
-            Some(finishing) if self.active => finishing.run(&mut self.bolt, &mut self.output, now),
-            Some(finishing) => Ok(Ran::Idle(finishing.expire(now))),
-            None => Ok(Ran::Idle(self.next_time())),
-        }
+        let ran = self.run_on(now)?;
+        // What the bolt left for later, or what rang meanwhile.
+        Ok(if self.waker.is_rung() { Ran::More } else { ran })
+    }
+
+    fn wake_through(&mut self, task: Weak<dyn Wake>) {
+        self.waker.attach(task);
     }
 
     fn took(&mut self, micros: u64) {

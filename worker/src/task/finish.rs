@@ -158,7 +158,14 @@ impl Finishing {
                     output,
                     now,
                 };
-                self.all_emitted = bolt.finish(&mut rooted)? == Finished::Done;
+                match bolt.finish(&mut rooted)? {
+                    Finished::More => {}
+                    Finished::Done => self.all_emitted = true,
+                    Finished::Later => {
+                        self.account();
+                        return Ok(Ran::Idle(self.ledger.next_expiry()));
+                    }
+                }
             }
         }
         self.account();

@@ -19,11 +19,14 @@ pub use open::Shipped;
 pub use output::{Output, OutputEdge, OutputStream};
 pub use spout::SpoutTask;
 
+use std::sync::Weak;
+
 use waterspout_core::finish::TaskState;
 use waterspout_core::frame::Frame;
 use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
 
 use crate::component::ComponentError;
+use crate::gate::Wake;
 
 /// Bytes that a task may emit before it looks at its gates again.
 pub const OUTPUT_BUDGET: u64 = 128 << 10;
@@ -80,6 +83,10 @@ pub type Latency = (u32, u64);
 pub trait TaskCore: Send {
     /// Whether the task is in the middle of a frame.
     fn is_busy(&self) -> bool;
+    /// What is to be woken when something outside rings for the task.
+    fn wake_through(&mut self, task: Weak<dyn Wake>) {
+        let _ = task;
+    }
     /// Hands in the next frame. Not called while [`TaskCore::is_busy`].
     fn accept(&mut self, frame: Frame);
     /// Works until there is nothing more to do, the output budget is used up, or a time slice is over.

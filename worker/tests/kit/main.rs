@@ -4,4 +4,5 @@
 
 mod bolts;
 mod cases;
+mod concurrent;
 mod storm;

@@ -22,6 +22,7 @@ fn context(base: &Path, index: u32, tasks: u32) -> Context {
         base: base.to_owned(),
         shared_stdout: false,
         json_stdout: false,
+        services: Default::default(),
     }
 }
 
