@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use waterspout_core::component::check::{ConfigFault, ConfigPlace, StreamShape};
-use waterspout_core::component::{count, file, generator, redis, split, stdout};
+use waterspout_core::component::{count, file, generator, redis, script, split, stdout};
 use waterspout_core::graph::{Graph, GraphFault, Role};
 use waterspout_core::plan::DeliveryMode;
 
@@ -164,6 +164,10 @@ fn check_spout(spout: &SpoutSpec) -> (&'static str, Vec<ConfigFault>) {
         (generator::KIND, config.check(&streams))
     } else if let Some(config) = &spout.redis {
         (redis::KIND, config.check(&streams))
+    } else if let Some(config) = &spout.script {
+        (script::KIND, config.check_spout())
+    } else if let Some(config) = &spout.command {
+        (script::COMMAND, config.check())
     } else {
         ("", Vec::new())
     }
@@ -184,6 +188,10 @@ fn check_bolt(bolt: &BoltSpec, inputs: &[StreamShape<'_>]) -> (&'static str, Vec
         (file::KIND, config.check(&streams))
     } else if let Some(config) = &bolt.redis {
         (redis::KIND, config.check(inputs, &streams))
+    } else if let Some(config) = &bolt.script {
+        (script::KIND, config.check_bolt(&streams))
+    } else if let Some(config) = &bolt.command {
+        (script::COMMAND, config.check())
     } else {
         ("", Vec::new())
     }

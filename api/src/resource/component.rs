@@ -14,6 +14,7 @@ use waterspout_core::component::{
     generator::GeneratorConfig,
     redis::{RedisSinkConfig, RedisSpoutConfig},
     rust::{CustomGrouping, RustConfig},
+    script::{CommandConfig, ScriptConfig},
     split::SplitConfig,
     stdout::StdoutConfig,
 };
@@ -23,13 +24,13 @@ pub(crate) const NAME_PATTERN: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 /// What a field's name looks like.
 pub(crate) const FIELD_PATTERN: &str = "^_?[A-Za-z][A-Za-z0-9_.-]*$";
 
-/// A component that brings tuples in from outside. Exactly one of its kinds is set: `file`, `generator`, `redis` or
-/// `rust`.
+/// A component that brings tuples in from outside. Exactly one of its kinds is set: `file`, `generator`, `redis`,
+/// `rust`, `script` or `command`.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("(has(self.file) ? 1 : 0) + (has(self.generator) ? 1 : 0) + (has(self.redis) ? 1 : 0) + (has(self.rust) ? 1 : 0) == 1")
-        .message("exactly one of file, generator, redis, rust must be set")
+    validation = Rule::new("(has(self.file) ? 1 : 0) + (has(self.generator) ? 1 : 0) + (has(self.redis) ? 1 : 0) + (has(self.rust) ? 1 : 0) + (has(self.script) ? 1 : 0) + (has(self.command) ? 1 : 0) == 1")
+        .message("exactly one of file, generator, redis, rust, script, command must be set")
 )]
 pub struct SpoutSpec {
     /// The spout's name: at most 63 of a-z, 0-9 and `-`, a letter first and no `-` last, that no other
@@ -58,6 +59,14 @@ pub struct SpoutSpec {
     /// streams. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rust: Option<RustConfig>,
+    /// Kind: a spout in Python or JavaScript, with a process of its own beside each task. It may emit to
+    /// any of its streams. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<ScriptConfig>,
+    /// Kind: a spout in any language: a program that speaks the script protocol, or Storm's multilang protocol, one process
+    /// for each task. It may emit to any of its streams. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandConfig>,
     /// The streams it emits to, with the names of their fields: at most 16, each with a name of its own. None by
     /// default. Changing them makes a new revision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,12 +78,12 @@ pub struct SpoutSpec {
 }
 
 /// A component that takes tuples and may emit others. Exactly one of its kinds is set: `split`, `count`, `stdout`,
-/// `file`, `redis` or `rust`.
+/// `file`, `redis`, `rust`, `script` or `command`.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("(has(self.split) ? 1 : 0) + (has(self.count) ? 1 : 0) + (has(self.stdout) ? 1 : 0) + (has(self.file) ? 1 : 0) + (has(self.redis) ? 1 : 0) + (has(self.rust) ? 1 : 0) == 1")
-        .message("exactly one of split, count, stdout, file, redis, rust must be set")
+    validation = Rule::new("(has(self.split) ? 1 : 0) + (has(self.count) ? 1 : 0) + (has(self.stdout) ? 1 : 0) + (has(self.file) ? 1 : 0) + (has(self.redis) ? 1 : 0) + (has(self.rust) ? 1 : 0) + (has(self.script) ? 1 : 0) + (has(self.command) ? 1 : 0) == 1")
+        .message("exactly one of split, count, stdout, file, redis, rust, script, command must be set")
 )]
 pub struct BoltSpec {
     /// The bolt's name: at most 63 of a-z, 0-9 and `-`, a letter first and no `-` last, that no other
@@ -132,6 +141,14 @@ pub struct BoltSpec {
     /// streams. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rust: Option<RustConfig>,
+    /// Kind: a bolt in Python or JavaScript, or a line filter of a shell, with a process of its own beside each task. It may emit to
+    /// any of its streams. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<ScriptConfig>,
+    /// Kind: a bolt in any language: a program that speaks the script protocol, or Storm's multilang protocol, one process
+    /// for each task. It may emit to any of its streams. Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandConfig>,
     /// The streams it emits to, with the names of their fields: at most 16, each with a name of its own. None by
     /// default, as it is for a sink. Changing them makes a new revision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -257,7 +274,7 @@ pub struct StreamSpec {
     pub fields: Vec<String>,
     /// Whether the component names the task that each tuple goes to; `false` by default. Such a stream is read with the
     /// grouping `direct`. Only a
-    /// component of kind `rust` can have one. Changing it makes a new revision.
+    /// component of kind `rust`, `script` or `command` can have one. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub direct: bool,
 }

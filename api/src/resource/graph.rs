@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use waterspout_core::component::{count, file, generator, redis, rust, split, stdout};
+use waterspout_core::component::{count, file, generator, redis, rust, script, split, stdout};
 use waterspout_core::graph::{self, ComponentSpec, GraphSpec, GroupingSpec, Role};
 
 use super::{BoltSpec, InputSpec, SpoutSpec, StreamSpec, TopologySpec};
@@ -68,6 +68,10 @@ fn spout(spout: &SpoutSpec) -> Result<ComponentSpec, ToGraphError> {
         (redis::KIND, settings(name, config)?)
     } else if let Some(config) = &spout.rust {
         (rust::KIND, settings(name, config)?)
+    } else if let Some(config) = &spout.script {
+        (script::KIND, settings(name, config)?)
+    } else if let Some(config) = &spout.command {
+        (script::COMMAND, settings(name, config)?)
     } else {
         return Err(ToGraphError::NoKind {
             component: name.clone(),
@@ -99,6 +103,10 @@ fn bolt(bolt: &BoltSpec) -> Result<ComponentSpec, ToGraphError> {
         (redis::KIND, settings(name, config)?)
     } else if let Some(config) = &bolt.rust {
         (rust::KIND, settings(name, config)?)
+    } else if let Some(config) = &bolt.script {
+        (script::KIND, settings(name, config)?)
+    } else if let Some(config) = &bolt.command {
+        (script::COMMAND, settings(name, config)?)
     } else {
         return Err(ToGraphError::NoKind {
             component: name.clone(),

@@ -98,6 +98,15 @@ pub enum ConfigProblem {
         /// The field.
         field: &'static str,
     },
+    /// A kind that takes tuples in, as a spout.
+    #[error("a line filter takes tuples, so it is no spout")]
+    NoSpout,
+    /// A file whose language is not known.
+    #[error("the language of `{0}` is not known")]
+    UnknownLanguage(String),
+    /// A command without a program.
+    #[error("the first of `argv` is the program, and it is empty")]
+    NoProgram,
     /// A stream is declared by a component that emits nothing.
     #[error("`{kind}` emits nothing, so it cannot have streams")]
     EmitsNothing {
@@ -120,6 +129,9 @@ impl ConfigProblem {
             Self::OtherStream { .. } => Some("leave its name out, or remove it".to_owned()),
             Self::Direct { .. } => Some("remove `direct`".to_owned()),
             Self::Needs { field, .. } => Some(format!("add `{field}` to the component")),
+            Self::NoSpout => Some("use `python` or `javascript`, or the spout `file`".to_owned()),
+            Self::UnknownLanguage(_) => Some("let it end with `.py` or `.js`, or use `command`".to_owned()),
+            Self::NoProgram => Some("name a program, such as `argv: [ruby, bolt.rb]`".to_owned()),
             Self::EmitsNothing { .. } => Some("remove `streams`".to_owned()),
         }
     }

@@ -9,8 +9,10 @@ pub mod count;
 pub mod duration;
 pub mod file;
 pub mod generator;
+pub mod quantity;
 pub mod redis;
 pub mod rust;
+pub mod script;
 pub mod split;
 pub mod stdout;
 

@@ -31,7 +31,7 @@ mod write;
 
 pub use check::{MAX_DEPTH, ValueFault, check_row};
 pub use owned::Value;
-pub use read::{Row, ValueRef};
+pub use read::{Row, ValueRef, map_entries};
 pub use small::{SMALL, append_small, load_small};
 pub use write::RowWriter;
 

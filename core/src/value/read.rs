@@ -3,7 +3,6 @@
 //! Invariant: a [`Row`] over bytes that did not pass [`super::check_row`] and were not written by
 //! [`super::RowWriter`] may panic or give wrong values, so frames from outside are checked first.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{LONG, Value, tag};
@@ -31,7 +30,7 @@ pub enum ValueRef<'a> {
     Bytes(&'a [u8]),
     /// The encodings of the list's values, one behind the other.
     List(Row<'a>),
-    /// The encoded entries of a map; [`ValueRef::to_value`] decodes them.
+    /// The encoded entries of a map; [`map_entries`] reads them.
     Map(&'a [u8]),
     /// An integer beyond 64 bits: big-endian two's complement.
     BigInt(&'a [u8]),
@@ -130,24 +129,33 @@ impl ValueRef<'_> {
             Self::Text(value) => Value::Text(value.to_owned()),
             Self::Bytes(value) => Value::Bytes(value.to_owned()),
             Self::List(row) => Value::List(row.iter().map(ValueRef::to_value).collect()),
-            Self::Map(content) => Value::Map(entries(content)),
+            Self::Map(content) => {
+                let entries = map_entries(content);
+                Value::Map(
+                    entries
+                        .map(|(key, value)| (key.to_owned(), value.to_value()))
+                        .collect(),
+                )
+            }
             Self::BigInt(bytes) => Value::BigInt(bytes.to_owned()),
             Self::Timestamp(micros) => Value::Timestamp(micros),
         }
     }
 }
 
-fn entries(mut content: &[u8]) -> BTreeMap<String, Value> {
-    let mut map = BTreeMap::new();
-    while !content.is_empty() {
+/// The entries of a [`ValueRef::Map`], sorted by key.
+pub fn map_entries(mut content: &[u8]) -> impl Iterator<Item = (&str, ValueRef<'_>)> {
+    std::iter::from_fn(move || {
+        if content.is_empty() {
+            return None;
+        }
         let (length, skip) = length(content);
-        let key = text(&content[skip..skip + length]).to_owned();
-        content = &content[skip + length..];
-        let (value, behind) = content.split_at(encoded_length(content));
-        map.insert(key, decode(value).to_value());
+        let key = text(&content[skip..skip + length]);
+        let rest = &content[skip + length..];
+        let (value, behind) = rest.split_at(encoded_length(rest));
         content = behind;
-    }
-    map
+        Some((key, decode(value)))
+    })
 }
 
 /// The length that is written at the start of `bytes`, and how many bytes it takes.

@@ -1,5 +1,7 @@
 //! Appends values to a row of bytes, in the canonical encoding.
 
+use std::collections::BTreeMap;
+
 use super::{LONG, Value, append_small, tag};
 
 /// Writes the fields of one row, in the order of the stream's fields.
@@ -90,6 +92,44 @@ impl<'a> RowWriter<'a> {
     pub fn value(&mut self, value: &Value) -> &mut Self {
         append(self.data, value);
         self.wrote()
+    }
+
+    /// An integer of any size: big-endian two's complement.
+    pub fn big_int(&mut self, bytes: &[u8]) -> &mut Self {
+        append_big(self.data, bytes);
+        self.wrote()
+    }
+
+    /// A list of what `write` writes.
+    ///
+    /// # Errors
+    /// That of `write`; nothing is written then.
+    pub fn list<E>(
+        &mut self,
+        write: impl FnOnce(&mut RowWriter<'_>) -> Result<(), E>,
+    ) -> Result<&mut Self, E> {
+        let mut content = Vec::new();
+        write(&mut RowWriter::new(&mut content))?;
+        self.sized(tag::LIST, &content);
+        Ok(self.wrote())
+    }
+
+    /// A map of values that are encoded already.
+    pub fn map(&mut self, entries: &BTreeMap<String, Vec<u8>>) -> &mut Self {
+        let mut content = Vec::new();
+        for (key, encoded) in entries {
+            append_length(&mut content, key.len());
+            content.extend_from_slice(key.as_bytes());
+            content.extend_from_slice(encoded);
+        }
+        self.sized(tag::MAP, &content);
+        self.wrote()
+    }
+
+    /// How many bytes the data has by now, with what was there before.
+    #[inline]
+    pub fn bytes_so_far(&self) -> usize {
+        self.data.len()
     }
 
     #[inline]

@@ -133,6 +133,8 @@ mod tests {
             tasks: 1,
             inputs: vec![InputFields {
                 stream: 0,
+                component: "words".into(),
+                name: "default".into(),
                 fields: vec!["word".into()],
             }],
             outputs: Vec::new(),

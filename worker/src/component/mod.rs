@@ -15,6 +15,7 @@ pub mod line;
 pub mod own;
 pub mod redis;
 pub mod registry;
+pub(crate) mod script;
 pub mod split;
 pub mod state;
 pub mod stdout;
@@ -108,6 +109,8 @@ pub struct OutputShape {
     pub name: String,
     /// Its fields.
     pub fields: Vec<String>,
+    /// Whether each tuple names its task.
+    pub direct: bool,
     /// The components that read it, with the numbers of their tasks in the topology.
     pub readers: Vec<(String, std::ops::Range<u32>)>,
 }
@@ -117,6 +120,10 @@ pub struct OutputShape {
 pub struct InputFields {
     /// The stream's number in the graph; [`Tuple::stream`] has the same.
     pub stream: u16,
+    /// The component that emits it.
+    pub component: String,
+    /// Its name.
+    pub name: String,
     /// Its fields.
     pub fields: Vec<String>,
 }

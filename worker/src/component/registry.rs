@@ -72,7 +72,10 @@ pub fn make_bolt<V: BoltVisitor>(
 pub fn is_blocking(kind: &str, role: Role) -> bool {
     matches!(
         (kind, role),
-        (settings::redis::KIND, _) | (settings::file::KIND | settings::stdout::KIND, Role::Bolt)
+        (
+            settings::redis::KIND | settings::script::KIND | settings::script::COMMAND,
+            _
+        ) | (settings::file::KIND | settings::stdout::KIND, Role::Bolt)
     )
 }
 

@@ -18,9 +18,13 @@ use waterspout_core::routing::Router;
 use super::slot::Slot;
 use super::{Node, Place};
 use crate::component::registry::{self, BoltVisitor, SpoutVisitor};
+use crate::component::script::{self, ScriptVisitor, Speak};
 use crate::component::{Bolt, ComponentError, Components, Context, InputFields, OutputShape, Spout, Waker};
 use crate::gate::Gate;
-use crate::task::{BoltTask, DeadLetters, Output, OutputEdge, OutputStream, SpoutTask, TaskCore, Tracking};
+use crate::task::{
+    BoltTask, DeadLetters, Output, OutputEdge, OutputStream, ScriptSettings, ScriptTask, SpoutTask, TaskCore,
+    Tracking,
+};
 use crate::volume::VolumeError;
 
 /// Why the tasks of a plan cannot be made.
@@ -96,6 +100,30 @@ impl BoltVisitor for Host {
             self.tracking,
             self.waker,
         )))
+    }
+}
+
+impl ScriptVisitor for Host {
+    type Out = Box<dyn TaskCore>;
+    fn visit_bolt<S: Speak + 'static>(
+        self,
+        speaker: S,
+        host: script::Host,
+        limits: &script::Limits,
+    ) -> Self::Out {
+        let settings = ScriptSettings {
+            component: limits.component.clone(),
+            answer_micros: limits.answer_micros,
+            max_held: limits.max_held,
+            tick_every: self.tick_every,
+        };
+        Box::new(ScriptTask::new(
+            speaker,
+            host,
+            settings,
+            self.output,
+            self.tracking,
+        ))
     }
 }
 
@@ -179,6 +207,8 @@ pub(crate) fn make(
             .edges_into(component.id)
             .map(|edge| InputFields {
                 stream: edge.stream.0,
+                component: graph.component(edge.from).name.clone(),
+                name: graph.stream(edge.stream).name.clone(),
                 fields: graph.stream(edge.stream).fields.clone(),
             })
             .collect(),
@@ -205,6 +235,9 @@ pub(crate) fn make(
         return settings
             .components
             .make(component.role, &component.config, &context, host);
+    }
+    if component.role == Role::Bolt && script::is_kind(&component.kind) {
+        return script::make_bolt(&component.kind, &component.config, &context, host);
     }
     match component.role {
         Role::Spout => registry::make_spout(&component.kind, &component.config, &context, host)?,
@@ -254,6 +287,7 @@ fn shape(graph: &Graph, stream: StreamId) -> OutputShape {
     OutputShape {
         name: declared.name.clone(),
         fields: declared.fields.clone(),
+        direct: declared.direct,
         readers: graph
             .edges_from(stream)
             .iter()

@@ -50,22 +50,27 @@ pub(super) struct Current {
 }
 
 /// When something is due that comes again and again. Times are in microseconds.
-struct Timer {
+pub(super) struct Timer {
     every: u64,
     /// Not known before the task runs.
     at: Option<u64>,
 }
 
 impl Timer {
-    fn new(every: u64) -> Self {
+    pub(super) fn new(every: u64) -> Self {
         Self {
             every: every.max(1),
             at: None,
         }
     }
 
+    /// When it is due next; not known before it was looked at.
+    pub(super) fn at(&self) -> Option<u64> {
+        self.at
+    }
+
     /// Whether it is due. Those that were missed are not made up for.
-    fn is_due(&mut self, now: u64) -> bool {
+    pub(super) fn is_due(&mut self, now: u64) -> bool {
         let at = *self.at.get_or_insert(now + self.every);
         let is_due = now >= at;
         if is_due {

@@ -32,7 +32,7 @@ struct Kept {
 }
 
 /// Emits roots of the finishing bolt's own.
-struct Rooted<'a> {
+pub(super) struct Rooted<'a> {
     finishing: &'a mut Finishing,
     output: &'a mut Output,
     now: u64,
@@ -173,6 +173,43 @@ impl Finishing {
             return Ok(Ran::Idle(self.ledger.next_expiry()));
         }
         Ok(Ran::More)
+    }
+
+    /// Emits again what failed, for a bolt that is asked for the rest elsewhere.
+    pub(super) fn resend(&mut self, output: &mut Output, now: u64) -> Result<(), ComponentError> {
+        self.expire(now);
+        let stop_at = output.bytes() + OUTPUT_BUDGET;
+        while self.ledger.has_room() && output.bytes() < stop_at {
+            let Some(message) = self.again.pop_front() else {
+                break;
+            };
+            if let Some(kept) = self.kept.get(&message) {
+                let (stream, task) = (kept.stream, kept.task);
+                output.load_row(&kept.row);
+                self.send(message, stream, task, output, now)?;
+            }
+        }
+        self.account();
+        Ok(())
+    }
+
+    /// Whether the bolt may emit more now, and has more.
+    pub(super) fn wants_more(&self) -> bool {
+        !self.all_emitted && self.ledger.has_room()
+    }
+
+    /// The bolt has nothing more to emit.
+    pub(super) fn has_emitted_all(&mut self) {
+        self.all_emitted = true;
+    }
+
+    /// Where the bolt emits to meanwhile.
+    pub(super) fn rooted<'a>(&'a mut self, output: &'a mut Output, now: u64) -> Rooted<'a> {
+        Rooted {
+            finishing: self,
+            output,
+            now,
+        }
     }
 
     pub(super) fn settle(&mut self, entries: &[LedgerEntry], now: u64) {

@@ -11,12 +11,14 @@ mod finish;
 mod holds;
 mod open;
 mod output;
+mod script;
 mod spout;
 
 pub use attempts::DeadLetters;
 pub use bolt::BoltTask;
 pub use open::Shipped;
 pub use output::{Output, OutputEdge, OutputStream};
+pub(crate) use script::{ScriptSettings, ScriptTask};
 pub use spout::SpoutTask;
 
 use std::sync::Weak;

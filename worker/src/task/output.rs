@@ -276,6 +276,33 @@ impl Output {
         }
     }
 
+    /// As [`Output::send_several`]; `told` gets the tasks that the row went to.
+    ///
+    /// # Errors
+    /// If the roots are of too many groups.
+    pub fn send_and_tell(
+        &mut self,
+        stream: usize,
+        roots: &[(GroupId, u8)],
+        told: &mut Vec<u32>,
+    ) -> Result<(), ComponentError> {
+        for edge in &mut self.streams[stream].edges {
+            let first = self.open.target(edge.first);
+            // A choice may depend on those before it, so it is made once, and each task is then named.
+            match edge.router.route(Row::new(&self.row)) {
+                Target::One(task) => told.push(first + task),
+                Target::All => told.extend(first..first + edge.router.tasks()),
+                Target::Chosen => told.extend(edge.router.chosen().iter().map(|task| first + task)),
+            }
+        }
+        let emitted = self.emitted;
+        for &task in &*told {
+            self.send_several(stream, Some(task), roots)?;
+        }
+        self.emitted = emitted + 1;
+        Ok(())
+    }
+
     fn send_to(
         &mut self,
         stream: usize,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Finding;
 
 /// What lies at the top level: the one list.
-const TOP_LEVEL: [&str; 24] = [
+const TOP_LEVEL: [&str; 25] = [
     ".cargo",
     ".ci",
     ".gitignore",
@@ -25,6 +25,7 @@ const TOP_LEVEL: [&str; 24] = [
     "docs",
     "e2e",
     "examples",
+    "script",
     "images",
     "operator",
     "rustfmt.toml",

@@ -1,0 +1,1 @@
+//! Both encodings against the same values.

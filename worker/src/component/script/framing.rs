@@ -1,0 +1,203 @@
+//! Where one message of a program ends and the next begins.
+//!
+//! Owns: the four ways to tell. Leaves to others: what a message says. Pure. Invariants: each byte is looked at a bounded
+//! number of times, however the bytes arrive; a message that is too long is refused before it is kept.
+
+use super::codec::{Fault, PackSkip};
+
+/// The largest message, in bytes.
+pub(super) const MAX_MESSAGE: usize = 64 << 20;
+
+/// How messages are told apart.
+#[allow(dead_code, reason = "the multilang protocol and the line filter use them")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Four bytes of length, little-endian, before each.
+    Lengths,
+    /// A line `end` behind each.
+    EndLines,
+    /// Each is one MessagePack value.
+    Values,
+    /// Each is a line.
+    Lines,
+}
+
+/// What a program wrote and was not taken yet.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    framing: Framing,
+    bytes: Vec<u8>,
+    /// Where the next message begins.
+    start: usize,
+    /// Up to where it was looked at.
+    seen: usize,
+    skip: PackSkip,
+}
+
+/// Why what a program wrote is no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FramingFault {
+    /// It is too long.
+    #[error("it wrote a message of more than 64 MiB")]
+    TooLong,
+    /// It is no MessagePack.
+    #[error("it wrote what is no MessagePack")]
+    NoValue,
+}
+
+impl Framing {
+    /// Adds what tells a message from the next one.
+    pub(super) fn close(self, message: &mut Vec<u8>) {
+        match self {
+            // `open` left room for the length.
+            Self::Lengths => {
+                let length = (message.len() - 4) as u32;
+                message[..4].copy_from_slice(&length.to_le_bytes());
+            }
+            Self::EndLines => message.extend_from_slice(b"\nend\n"),
+            Self::Values => {}
+            Self::Lines => message.push(b'\n'),
+        }
+    }
+
+    /// An empty message, with room for a length.
+    pub(super) fn open(self) -> Vec<u8> {
+        match self {
+            Self::Lengths => vec![0; 4],
+            Self::EndLines | Self::Values | Self::Lines => Vec::new(),
+        }
+    }
+}
+
+impl Incoming {
+    /// Nothing yet.
+    pub(super) fn new(framing: Framing) -> Self {
+        Self {
+            framing,
+            bytes: Vec::new(),
+            start: 0,
+            seen: 0,
+            skip: PackSkip::default(),
+        }
+    }
+
+    /// Where what comes next is to be appended.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.seen -= self.start;
+            self.start = 0;
+        }
+        &mut self.bytes
+    }
+
+    /// The next message that is whole.
+    ///
+    /// # Errors
+    /// If there can be none.
+    pub(super) fn next(&mut self) -> Result<Option<Vec<u8>>, FramingFault> {
+        let rest = &self.bytes[self.start..];
+        let found = match self.framing {
+            Framing::Lengths => match rest.split_first_chunk::<4>() {
+                None => None,
+                Some((length, rest)) => {
+                    let length = u32::from_le_bytes(*length) as usize;
+                    if length > MAX_MESSAGE {
+                        return Err(FramingFault::TooLong);
+                    }
+                    (rest.len() >= length).then_some((4, length, 4 + length))
+                }
+            },
+            Framing::EndLines => {
+                // The line before may end in the part that was looked at.
+                let from = (self.seen - self.start).saturating_sub(5);
+                let end = memchr::memmem::find(&rest[from..], b"\nend\n").map(|at| from + at);
+                end.map(|end| (0, end, end + 5))
+            }
+            Framing::Lines => {
+                let from = self.seen - self.start;
+                let end = memchr::memchr(b'\n', &rest[from..]).map(|at| from + at);
+                end.map(|end| (0, end, end + 1))
+            }
+            Framing::Values => match self.skip.go_on(rest) {
+                Ok(length) => Some((0, length, length)),
+                Err(Fault::Truncated) => None,
+                Err(_) => return Err(FramingFault::NoValue),
+            },
+        };
+        match found {
+            Some((from, length, behind)) => {
+                let message = rest[from..from + length].to_vec();
+                self.start += behind;
+                self.seen = self.start;
+                self.skip = PackSkip::default();
+                Ok(Some(message))
+            }
+            None if rest.len() > MAX_MESSAGE + 5 => Err(FramingFault::TooLong),
+            None => {
+                self.seen = self.bytes.len();
+                Ok(None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(framing: Framing, bytes: &[u8], piece: usize) -> Vec<Vec<u8>> {
+        let mut incoming = Incoming::new(framing);
+        let mut all = Vec::new();
+        for piece in bytes.chunks(piece) {
+            incoming.buffer().extend_from_slice(piece);
+            while let Some(message) = incoming.next().expect("well formed") {
+                all.push(message);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn messages_are_told_apart_however_their_bytes_arrive() {
+        let mut lengths = Vec::new();
+        for text in [&b"one"[..], b"", b"three"] {
+            let mut message = Framing::Lengths.open();
+            message.extend_from_slice(text);
+            Framing::Lengths.close(&mut message);
+            lengths.extend(message);
+        }
+        for piece in [1, 2, 3, 5, 100] {
+            assert_eq!(
+                messages(Framing::Lengths, &lengths, piece),
+                [&b"one"[..], b"", b"three"]
+            );
+            assert_eq!(
+                messages(Framing::EndLines, b"{\n}\nend\n[]\nend\nx\nen", piece),
+                [&b"{\n}"[..], b"[]"]
+            );
+            assert_eq!(
+                messages(Framing::Lines, b"a\n\nbc\nd", piece),
+                [&b"a"[..], b"", b"bc"]
+            );
+            assert_eq!(
+                messages(
+                    Framing::Values,
+                    &[1, 0x92, 0xa2, b'h', b'i', 0x81, 0xa1, b'k', 2, 0x93],
+                    piece
+                ),
+                [&[1][..], &[0x92, 0xa2, b'h', b'i', 0x81, 0xa1, b'k', 2]]
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_refused_by_its_length() {
+        let mut incoming = Incoming::new(Framing::Lengths);
+        incoming.buffer().extend_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(incoming.next(), Err(FramingFault::TooLong));
+        let mut incoming = Incoming::new(Framing::Values);
+        incoming.buffer().push(0xc1);
+        assert_eq!(incoming.next(), Err(FramingFault::NoValue));
+    }
+}

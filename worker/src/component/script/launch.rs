@@ -1,0 +1,175 @@
+//! From the settings of a component to a program that can be started.
+//!
+//! Owns: the files of inline scripts and of ConfigMaps, which interpreter runs what, the libraries that are part of the
+//! worker. Leaves to others: starting it ([`super::spawn`]).
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use waterspout_core::component::script::{
+    CommandConfig, EnvVar, KIND, Language, Protocol, ScriptConfig, ScriptLimits, take_files,
+};
+use waterspout_core::graph::Role;
+
+use super::super::{ComponentError, Context, registry};
+use super::framing::Framing;
+use super::spawn::{Program, Wiring};
+
+const PYTHON_LIBRARY: &str = include_str!("../../../../script/python/waterspout_script.py");
+const PYTHON_NAME: &str = "waterspout_script.py";
+
+/// What a program speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speech {
+    /// The script protocol.
+    Batch,
+}
+
+/// All that is needed to start the program of a task.
+pub(super) struct Launch {
+    pub(super) program: Program,
+    pub(super) framing: Framing,
+    pub(super) speech: Speech,
+    pub(super) limits: ScriptLimits,
+    /// The settings that the program gets.
+    pub(super) config: Value,
+    /// The file of a script.
+    pub(super) script: Option<String>,
+}
+
+impl Launch {
+    /// Writes the files of a script, and finds out how it is started.
+    ///
+    /// # Errors
+    /// If the settings cannot work, or the files cannot be written.
+    pub(super) fn prepare(
+        kind: &str,
+        config: &Value,
+        context: &Context,
+        role: Role,
+    ) -> Result<Self, ComponentError> {
+        if kind == KIND {
+            let mut config = config.clone();
+            let files = take_files(&mut config);
+            script(registry::parse(&config, context)?, &files, context, role)
+        } else {
+            Ok(command(registry::parse(config, context)?, context))
+        }
+    }
+}
+
+fn command(config: CommandConfig, context: &Context) -> Launch {
+    let speech = match config.protocol {
+        Protocol::Batch => Speech::Batch,
+        Protocol::Multilang => Speech::Batch,
+    };
+    Launch {
+        program: Program {
+            argv: config.argv.into_iter().map(OsString::from).collect(),
+            env: variables(config.env),
+            directory: context.base.clone(),
+            wiring: Wiring::Own,
+            files: None,
+        },
+        framing: Framing::Lengths,
+        speech,
+        limits: config.limits,
+        config: config.config.into(),
+        script: None,
+    }
+}
+
+fn script(
+    config: ScriptConfig,
+    files: &BTreeMap<String, String>,
+    context: &Context,
+    role: Role,
+) -> Result<Launch, ComponentError> {
+    let wrong = |problem: String| {
+        let component = &context.component;
+        ComponentError::Settings(format!("settings of component '{component}': {problem}"))
+    };
+    let _ = role;
+    let directory = Directory::make(context)?;
+    let (language, path) = if let Some(code) = &config.python {
+        (Language::Python, directory.write("script.py", code)?)
+    } else if let Some(code) = &config.javascript {
+        (Language::JavaScript, directory.write("script.mjs", code)?)
+    } else if let Some(file) = &config.file {
+        let language =
+            Language::of(file).ok_or_else(|| wrong(format!("the language of '{file}' is not known")))?;
+        (language, context.base.join(file))
+    } else if let Some(map) = &config.config_map {
+        let language = Language::of(&map.key)
+            .ok_or_else(|| wrong(format!("the language of '{}' is not known", map.key)))?;
+        if !files.contains_key(&map.key) {
+            return Err(wrong(format!(
+                "the ConfigMap '{}' has no key '{}'",
+                map.name, map.key
+            )));
+        }
+        for (name, text) in files {
+            directory.write(name, text)?;
+        }
+        (language, directory.path().join(&map.key))
+    } else {
+        return Err(wrong("no script is set".to_owned()));
+    };
+    let argv = match language {
+        Language::Python => {
+            let library = directory.write(PYTHON_NAME, PYTHON_LIBRARY)?;
+            vec![OsString::from("python3"), library.into()]
+        }
+        Language::JavaScript => return Err(wrong("JavaScript".to_owned())),
+    };
+    let mut env = variables(config.env);
+    env.push(("PYTHONUNBUFFERED".to_owned(), "1".to_owned()));
+    env.push(("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned()));
+    Ok(Launch {
+        program: Program {
+            argv,
+            env,
+            directory: context.base.clone(),
+            wiring: Wiring::Own,
+            files: Some(Arc::new(directory.0)),
+        },
+        framing: Framing::Lengths,
+        speech: Speech::Batch,
+        limits: config.limits,
+        config: config.config.into(),
+        script: Some(path.to_string_lossy().into_owned()),
+    })
+}
+
+fn variables(env: Vec<EnvVar>) -> Vec<(String, String)> {
+    env.into_iter()
+        .map(|variable| (variable.name, variable.value))
+        .collect()
+}
+
+/// The directory of a task's script.
+struct Directory(TempDir);
+
+impl Directory {
+    fn make(context: &Context) -> Result<Self, ComponentError> {
+        let prefix = format!("waterspout-{}-{}-", context.component, context.index);
+        TempDir::with_prefix(prefix)
+            .map(Self)
+            .map_err(|error| ComponentError::outside("make a directory for a script", error))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, ComponentError> {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text)
+            .map_err(|error| ComponentError::outside(format!("write '{}'", path.display()), error))?;
+        Ok(path)
+    }
+}

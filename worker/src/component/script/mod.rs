@@ -1,0 +1,112 @@
+//! `script` and `command`: components whose code runs in programs beside the worker, one for each task.
+//!
+//! ```text
+//!            frames            messages            bytes
+//!  inbox ──> ScriptTask ──────> Speak ──────> Host (a thread) ──────> program
+//!            (worker/src/task)  a protocol    starts, watches, ends,   python3, node, sh, ...
+//!            <── emits ─────── Ear <───────── starts again <──────
+//! ```
+//!
+//! Owns: how a program is found and started, the protocols, the program's life. Leaves to others: frames, acks and held
+//! tuples ([`crate::task`]). Invariant: nothing that a program writes, or fails to do, ends the worker before the program
+//! was started again as often as its limits say.
+
+mod batch;
+mod codec;
+mod framing;
+mod handshake;
+mod host;
+mod keeper;
+mod launch;
+mod lines;
+mod memory;
+mod spawn;
+mod speak;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use waterspout_core::component::script::{COMMAND, KIND, ScriptLimits};
+use waterspout_core::graph::Role;
+
+use super::{ComponentError, Context};
+use batch::BatchProtocol;
+pub(crate) use codec::Fault;
+pub(crate) use host::{Event, Host};
+use launch::{Launch, Speech};
+pub(crate) use speak::{Answer, Ask, Ear, Emitted, Speak, Wrong};
+
+/// What a script's task is bound by.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// The component's name.
+    pub(crate) component: String,
+    /// How long an answer may take, in microseconds.
+    pub(crate) answer_micros: u64,
+    /// How many tuples it may hold.
+    pub(crate) max_held: usize,
+}
+
+/// Takes a protocol of whatever type it is, with the program that speaks it.
+pub(crate) trait ScriptVisitor {
+    /// What comes of it.
+    type Out;
+    /// Takes that of a bolt.
+    fn visit_bolt<S: Speak + 'static>(self, speaker: S, host: Host, limits: &Limits) -> Self::Out;
+}
+
+/// Whether components of this kind have programs of their own.
+pub(crate) fn is_kind(kind: &str) -> bool {
+    kind == KIND || kind == COMMAND
+}
+
+/// Starts the program of a bolt's task and hands its protocol to `visitor`.
+///
+/// # Errors
+/// If the settings cannot work, or the system refuses.
+pub(crate) fn make_bolt<V: ScriptVisitor>(
+    kind: &str,
+    config: &Value,
+    context: &Context,
+    visitor: V,
+) -> Result<V::Out, ComponentError> {
+    let launch = Launch::prepare(kind, config, context, Role::Bolt)?;
+    let limits = Limits {
+        component: context.component.clone(),
+        answer_micros: launch.limits.answer_timeout_ms.saturating_mul(1_000),
+        max_held: launch.limits.max_held as usize,
+    };
+    let host = start(&launch, context)?;
+    Ok(match launch.speech {
+        Speech::Batch => {
+            let speaker = BatchProtocol::new(context, &launch.config, launch.script.as_deref());
+            visitor.visit_bolt(speaker, host, &limits)
+        }
+    })
+}
+
+fn start(launch: &Launch, context: &Context) -> Result<Host, ComponentError> {
+    let ScriptLimits {
+        memory,
+        start_timeout_ms,
+        restarts,
+        ..
+    } = launch.limits;
+    let bounds = host::Bounds {
+        memory,
+        start_timeout: Duration::from_millis(start_timeout_ms),
+        restarts,
+    };
+    Host::start(launch.program.clone(), bounds, launch.framing, context)
+        .map_err(|error| ComponentError::outside("start a thread for a script", error))
+}
+
+/// Whether bytes are the state of a script.
+pub(crate) fn is_state(bytes: &[u8]) -> bool {
+    batch::parts(bytes).is_some()
+}
+
+/// Counts something that a script counts.
+pub(crate) fn count(name: &str, value: f64) {
+    tracing::debug!(name, value, "a script counted");
+}
