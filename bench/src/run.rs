@@ -61,6 +61,7 @@ pub(crate) fn roots_per_second(workload: &Workload) -> anyhow::Result<f64> {
         threads: None,
         components: Components::default(),
         heartbeat: None,
+        page: None,
     };
     let mut first: Option<(Instant, u64)> = None;
     let mut last = (Instant::now(), 0);

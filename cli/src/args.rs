@@ -64,7 +64,8 @@ pub(crate) struct RunArgs {
     /// The manifest: one Topology, and the ConfigMaps that it uses
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// How many worker processes; 1 runs everything in this process [default: 1, whatever the manifest says]
+    /// How many worker processes; one that dies is started again. Without it, everything runs in this process, whatever
+    /// the manifest says
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) workers: Option<u32>,
     /// `json` makes each tuple on standard output and the summary on standard error a JSON object

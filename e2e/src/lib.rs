@@ -14,7 +14,7 @@ mod wait;
 pub use crew::Crew;
 pub use flow::{Flow, Window};
 pub use helm::{chart, helm, helm_program, render};
-pub use program::{Finished, Run, manifest, repository, target, waterspout};
+pub use program::{Finished, Run, manifest, program, repository, target, waterspout};
 pub use redis_server::RedisServer;
 pub use sample::{IDLE, printed_counts, sample_counts};
 pub use wait::wait_for;

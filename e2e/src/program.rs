@@ -32,12 +32,20 @@ pub fn target() -> PathBuf {
 /// # Panics
 /// If it was not built.
 pub fn waterspout() -> PathBuf {
+    program("waterspout")
+}
+
+/// One of the programs of the repository; see [`waterspout`].
+///
+/// # Panics
+/// If it was not built.
+pub fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a file");
     let profile = test
         .parent()
         .and_then(Path::parent)
         .expect("tests lie in a folder of their profile");
-    let program = profile.join("waterspout");
+    let program = profile.join(name);
     assert!(
         program.exists(),
         "'{}' is missing; run `cargo xtask test`, which builds it first",
@@ -84,10 +92,16 @@ impl std::fmt::Debug for Finished {
 impl Run {
     /// Starts the program.
     pub fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(waterspout());
+        command.args(args);
+        Self::of(command)
+    }
+
+    /// Starts a program that has the commands of `waterspout`.
+    pub fn of(mut command: Command) -> Self {
         let output = TempDir::new().expect("a temporary directory can be made");
         let file = |name: &str| File::create(output.path().join(name)).expect("a file in it can be made");
-        let child = Command::new(waterspout())
-            .args(args)
+        let child = command
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file("stderr"))

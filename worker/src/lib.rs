@@ -12,6 +12,7 @@ pub mod kit;
 pub mod logging;
 pub mod metrics;
 pub mod parent;
+pub mod poison;
 pub mod program;
 pub mod runtime;
 pub mod status;

@@ -5,16 +5,21 @@
 //! worker process outlives its parent (it asks the kernel to be killed with it, see [`die_with_parent`]); a process
 //! that ended well or that cannot ever start is not started again.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid};
 use thiserror::Error;
 
+use crate::poison::{self, Ended};
 use crate::watchdog::Watchdog;
 
 /// The exit code of a worker that can never run: bad settings, a plan that does not parse. It is not started again.
@@ -42,6 +47,8 @@ pub enum ParentError {
 #[derive(Debug, Default)]
 pub struct Restarts {
     short_lives: u32,
+    /// Those of them that a tuple ended, which has only so many attempts.
+    poisoned: u32,
 }
 
 /// What to do about a process that ended.
@@ -54,24 +61,30 @@ pub enum Verdict {
 }
 
 impl Restarts {
-    /// What to do about a process that ended with `status` after `life`.
-    pub fn decide(&mut self, status: ExitStatus, life: Duration) -> Verdict {
+    /// What to do about a process that ended with `status` after `life`; if it died of a tuple, `attempts` is how often one
+    /// is tried.
+    pub fn decide(&mut self, status: ExitStatus, life: Duration, attempts: Option<u32>) -> Verdict {
         match status.code() {
             Some(0) => return Verdict::End(0),
             Some(code) if code == i32::from(EXIT_UNUSABLE) => return Verdict::End(EXIT_UNUSABLE),
             _ => {}
         }
         if life >= SHORT_LIFE {
-            self.short_lives = 0;
+            *self = Self::default();
             return Verdict::Restart(Duration::ZERO);
         }
-        self.short_lives += 1;
-        if self.short_lives > MAX_SHORT_LIVES {
+        match attempts {
+            None => self.short_lives += 1,
+            Some(_) => self.poisoned += 1,
+        }
+        // Each tuple that kills is given up in the end, so some in a row are borne; not a component that dies of each.
+        let most_poisoned = attempts.map_or(u32::MAX, |attempts| MAX_SHORT_LIVES.saturating_mul(attempts));
+        if self.short_lives > MAX_SHORT_LIVES || self.poisoned > most_poisoned {
             return Verdict::End(exit_code(status));
         }
-        let pause = match self.short_lives {
+        let pause = match self.short_lives + self.poisoned {
             1 => Duration::ZERO,
-            n => (FIRST_PAUSE * 2u32.pow(n - 2)).min(Duration::from_secs(1)),
+            n => (FIRST_PAUSE * 2u32.pow((n - 2).min(10))).min(Duration::from_secs(1)),
         };
         Verdict::Restart(pause)
     }
@@ -110,11 +123,13 @@ pub fn die_with_parent(parent: i32) -> Result<(), ParentError> {
 
 /// Runs a worker's process, again and again, until it ends well or cannot run. Returns its exit code.
 ///
+/// `command` gets the path of the page that a process leaves to the next one; see [`crate::poison`].
+///
 /// SIGTERM and SIGINT are passed on as SIGTERM; from then on nothing is started again.
 ///
 /// # Errors
 /// If the process cannot be started, or the system refuses a call.
-pub fn run(mut command: impl FnMut() -> Command) -> Result<u8, ParentError> {
+pub fn run(mut command: impl FnMut(&Path) -> Command) -> Result<u8, ParentError> {
     let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let signals: SigSet = signals.into_iter().collect();
     signals
@@ -122,10 +137,19 @@ pub fn run(mut command: impl FnMut() -> Command) -> Result<u8, ParentError> {
         .map_err(|error| ParentError::System("block signals", error))?;
     prctl::set_child_subreaper(true).map_err(|error| ParentError::System("become a subreaper", error))?;
     let mut restarts = Restarts::default();
+    let page = memfd_create(c"waterspout-page", MFdFlags::MFD_CLOEXEC)
+        .map(File::from)
+        .map_err(|error| ParentError::System("make memory that is shared with the worker process", error))?;
+    // Not inherited, so that nobody below the child has it, too.
+    let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), page.as_raw_fd()));
     loop {
+        let kills = kills_for_memory();
         let started = Instant::now();
         let (watchdog, stdin) = Watchdog::new().map_err(ParentError::StartWorker)?;
-        let child = command().stdin(stdin).spawn().map_err(ParentError::StartWorker)?;
+        let child = command(&path)
+            .stdin(stdin)
+            .spawn()
+            .map_err(ParentError::StartWorker)?;
         let process = Pid::from_raw(child.id() as i32);
         // It ends when the process does, whose end of the socket is then closed.
         std::thread::Builder::new()
@@ -136,7 +160,8 @@ pub fn run(mut command: impl FnMut() -> Command) -> Result<u8, ParentError> {
         if leaving {
             return Ok(exit_code(status));
         }
-        match restarts.decide(status, started.elapsed()) {
+        let attempts = blame(&page, status, kills != kills_for_memory());
+        match restarts.decide(status, started.elapsed(), attempts) {
             Verdict::End(code) => return Ok(code),
             Verdict::Restart(pause) => {
                 tracing::warn!(%status, "worker process died, starting it again");
@@ -144,6 +169,38 @@ pub fn run(mut command: impl FnMut() -> Command) -> Result<u8, ParentError> {
             }
         }
     }
+}
+
+/// Leaves word of how the process ended to the next one. If it died of a tuple, how often one is tried.
+fn blame(page: &File, status: ExitStatus, for_memory: bool) -> Option<u32> {
+    // Codes that a worker ends with are not a tuple's doing, unless that is marked.
+    let own = [0, 1, i32::from(EXIT_UNUSABLE)];
+    let ended = match (status.signal().map(Signal::try_from), status.code()) {
+        (Some(Ok(Signal::SIGKILL)), _) if for_memory => Ended::OutOfMemory,
+        (Some(Ok(Signal::SIGKILL | Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP)), _) => {
+            Ended::Otherwise
+        }
+        (None, Some(code)) if own.contains(&code) => Ended::Otherwise,
+        _ => Ended::Crashed,
+    };
+    let left = ended.write(page).and_then(|()| poison::left_in(page));
+    match left {
+        Ok(left) => (!left.culprits.is_empty()).then_some(left.most_attempts.max(1)),
+        Err(error) => {
+            tracing::warn!(%error, "it is not known what the worker process died of");
+            None
+        }
+    }
+}
+
+/// How many processes of this one's group the system has ended for their memory, where it says so.
+fn kills_for_memory() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let events = Path::new("/sys/fs/cgroup").join(group).join("memory.events");
+    let events = std::fs::read_to_string(events).ok()?;
+    let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
+    kills.parse().ok()
 }
 
 /// Waits for the child, passes signals on and reaps whatever else was handed to this process.
@@ -196,11 +253,11 @@ mod tests {
     #[test]
     fn a_process_that_ended_well_is_not_started_again() {
         assert_eq!(
-            Restarts::default().decide(code(0), Duration::ZERO),
+            Restarts::default().decide(code(0), Duration::ZERO, None),
             Verdict::End(0)
         );
         assert_eq!(
-            Restarts::default().decide(code(78), Duration::ZERO),
+            Restarts::default().decide(code(78), Duration::ZERO, None),
             Verdict::End(EXIT_UNUSABLE)
         );
     }
@@ -210,7 +267,7 @@ mod tests {
         let mut restarts = Restarts::default();
         for _ in 0..100 {
             assert_eq!(
-                restarts.decide(killed(), Duration::from_secs(2)),
+                restarts.decide(killed(), Duration::from_secs(2), None),
                 Verdict::Restart(Duration::ZERO)
             );
         }
@@ -220,12 +277,23 @@ mod tests {
     fn short_lives_in_a_row_pause_longer_and_then_end() {
         let mut restarts = Restarts::default();
         let verdicts: Vec<_> = (0..11)
-            .map(|_| restarts.decide(killed(), Duration::ZERO))
+            .map(|_| restarts.decide(killed(), Duration::ZERO, None))
             .collect();
         assert_eq!(verdicts[0], Verdict::Restart(Duration::ZERO));
         assert_eq!(verdicts[1], Verdict::Restart(Duration::from_millis(10)));
         assert_eq!(verdicts[2], Verdict::Restart(Duration::from_millis(20)));
         assert_eq!(verdicts[9], Verdict::Restart(Duration::from_secs(1)));
         assert_eq!(verdicts[10], Verdict::End(137));
+    }
+    #[test]
+    fn tuples_that_kill_are_borne_as_long_as_they_have_attempts() {
+        let mut restarts = Restarts::default();
+        let mut decide = |life| restarts.decide(killed(), life, Some(5));
+        for _ in 0..50 {
+            assert!(matches!(decide(Duration::ZERO), Verdict::Restart(_)));
+        }
+        assert_eq!(decide(Duration::ZERO), Verdict::End(137));
+        assert_eq!(decide(Duration::from_secs(2)), Verdict::Restart(Duration::ZERO));
+        assert_eq!(decide(Duration::ZERO), Verdict::Restart(Duration::ZERO));
     }
 }

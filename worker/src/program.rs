@@ -14,6 +14,7 @@ use crate::component::Components;
 use crate::discovery::cluster::{self, Place};
 use crate::logging::{self, LogFormat};
 use crate::parent::{self, EXIT_UNUSABLE};
+use crate::poison;
 use crate::transport::TlsFiles;
 use crate::watchdog::Heartbeat;
 use crate::worker::{self, Source, WorkerConfig};
@@ -87,6 +88,9 @@ pub struct WorkerArgs {
     /// Run as the child of this process (set by the parent process)
     #[arg(long, hide = true)]
     pub child_of: Option<i32>,
+    /// What a process leaves to the next one (set by the parent process)
+    #[arg(long, hide = true)]
+    pub page: Option<PathBuf>,
 }
 
 impl WorkerArgs {
@@ -128,6 +132,7 @@ impl WorkerArgs {
         let files = [
             ("plan", &self.plan),
             ("peers", &self.peers),
+            ("page", &self.page),
             ("tls-cert", &self.tls_cert),
             ("tls-key", &self.tls_key),
             ("tls-ca", &self.tls_ca),
@@ -178,9 +183,13 @@ fn run_parent(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
         supervisor: None,
         ..args.clone()
     };
-    let ended = parent::run(|| {
+    let ended = parent::run(|page| {
         let mut command = Command::new(&program);
-        command.args(subcommand).args(args.to_args());
+        command
+            .args(subcommand)
+            .args(args.to_args())
+            .arg("--page")
+            .arg(page);
         command
     });
     match ended {
@@ -222,7 +231,11 @@ fn run_child(args: &WorkerArgs, parent: i32, components: Components) -> ExitCode
         threads: None,
         components,
         heartbeat,
+        page: args.page.clone(),
     };
+    if let Err(error) = poison::mark_crashes() {
+        return refuse(&format!("cannot handle signals of crashes: {error}"));
+    }
     worker::run_process(config)
 }
 

@@ -254,6 +254,7 @@ fn run(components: Vec<ComponentSpec>, placement: &[u32], delivery: Delivery) ->
                 threads: Some(2),
                 components: self::components(&dam),
                 heartbeat: None,
+                page: None,
             };
             let (dam, seen) = (Arc::clone(&dam), Arc::clone(&seen));
             scope.spawn(move || {

@@ -35,6 +35,7 @@ pub(super) fn run(
         threads: None,
         components,
         heartbeat: None,
+        page: None,
     };
     let ended = worker::run_to_end(config, |status| progress.saw(status));
     Ok(match ended.map_err(|error| anyhow!(worker::chain(&error)))? {

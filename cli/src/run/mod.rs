@@ -99,10 +99,9 @@ fn run_manifest(args: &RunArgs, manifest: &Manifest, components: Components) -> 
     let directory = RunDirectory::make(&plan)?;
     let base = base(&args.file)?;
     let mut progress = progress::Progress::start(args, manifest.name());
-    let outcome = if workers == 1 {
-        here::run(args, &directory, base, components, &mut progress)
-    } else {
-        processes::run(args, &directory, &base, &plan, &mut progress)
+    let outcome = match args.workers {
+        None => here::run(args, &directory, base, components, &mut progress),
+        Some(_) => processes::run(args, &directory, &base, &plan, &mut progress),
     };
     match outcome {
         Ok(outcome) => {

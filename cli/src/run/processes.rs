@@ -74,6 +74,7 @@ pub(super) fn run(
             log_format: args.log_format,
             supervisor: Some(std::process::id() as i32),
             child_of: None,
+            page: None,
         };
         let volume = Volume::open(&args.volume)?;
         let child = spawn(index, &args)?;

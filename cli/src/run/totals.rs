@@ -61,12 +61,12 @@ impl Totals {
         }
         figures.p50 = latencies.quantile(0.5);
         figures.p99 = latencies.quantile(0.99);
-        let workers = self
-            .lives
-            .keys()
-            .map(|life| life.0)
-            .collect::<std::collections::BTreeSet<_>>();
-        figures.restarts = (self.lives.len() - workers.len()) as u64;
+        // A life may be over before it was seen, so lives that were seen are not what counts.
+        let mut starts: BTreeMap<u32, u64> = BTreeMap::new();
+        for (worker, start) in self.lives.keys() {
+            starts.insert(*worker, *start);
+        }
+        figures.restarts = starts.values().map(|starts| starts.saturating_sub(1)).sum();
         figures
     }
 }

@@ -2,57 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Change, LedgerEntry};
+use super::{Change, GROUP, LedgerEntry, LedgerSettings, Outcome, PendingGroup};
 use crate::frame::{GroupId, RootBits};
-
-/// Roots of a group.
-const GROUP: usize = 256;
-
-/// What a spout task's ledger is told once.
-#[derive(Debug, Clone, Copy)]
-pub struct LedgerSettings {
-    /// The spout's task.
-    pub spout: u32,
-    /// The life of its process.
-    pub life: u32,
-    /// A root that is not done after so many microseconds is failed.
-    pub timeout_micros: u64,
-    /// Most roots that may be pending.
-    pub max_pending: usize,
-    /// Most bytes of rows that pending roots may have been emitted with.
-    pub max_pending_bytes: usize,
-}
-
-/// What became of roots, in terms of the spout's own message ids.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Message ids of roots that are done.
-    pub acked: Vec<u64>,
-    /// For runs of `acked` in order: how many, and the time from emit to ack in microseconds.
-    pub latencies: Vec<(u32, u64)>,
-    /// Message ids of roots that a task failed.
-    pub failed: Vec<u64>,
-    /// Message ids of roots that something was lost of, with a worker or an epoch.
-    pub lost: Vec<u64>,
-    /// Message ids of roots that took too long.
-    pub timed_out: Vec<u64>,
-}
-
-impl Outcome {
-    /// Whether nothing happened.
-    pub fn is_empty(&self) -> bool {
-        self.acked.is_empty() && self.failed.is_empty() && self.lost.is_empty() && self.timed_out.is_empty()
-    }
-
-    /// Forgets all, keeping the memory.
-    pub fn clear(&mut self) {
-        self.acked.clear();
-        self.latencies.clear();
-        self.failed.clear();
-        self.lost.clear();
-        self.timed_out.clear();
-    }
-}
 
 /// One spout task's roots that are not done yet.
 #[derive(Debug)]
@@ -65,10 +16,16 @@ pub struct Ledger {
     pending_bytes: usize,
     /// Retired groups, to be used again.
     spare: Vec<Box<Group>>,
+    /// Places of retired groups, to be used again, and the first place that was never used.
+    free: Vec<u32>,
+    unused: u32,
+    /// Up to which group and root [`Ledger::note_new`] has shown them.
+    noted: (u64, usize),
 }
 
 #[derive(Debug)]
 struct Group {
+    place: u32,
     accumulators: [u64; GROUP],
     messages: [u64; GROUP],
     pending: RootBits,
@@ -87,6 +44,7 @@ struct Group {
 impl Group {
     fn empty() -> Box<Self> {
         Box::new(Self {
+            place: 0,
             accumulators: [0; GROUP],
             messages: [0; GROUP],
             pending: [0; 4],
@@ -157,6 +115,9 @@ impl Ledger {
             pending: 0,
             pending_bytes: 0,
             spare: Vec::new(),
+            free: Vec::new(),
+            unused: 0,
+            noted: (0, 0),
         }
     }
 
@@ -186,7 +147,52 @@ impl Ledger {
     }
 
     fn max_groups(&self) -> usize {
-        self.settings.max_pending.div_ceil(GROUP) * 4 + 64
+        self.settings.max_groups()
+    }
+
+    /// Shows the message ids of the roots that were opened since the last call: the place of their group, its sequence,
+    /// the number of the first root, and the ids of it and of those behind it. No two groups with pending roots have the
+    /// same place.
+    pub fn note_new(&mut self, mut show: impl FnMut(u32, u64, usize, &[u64])) {
+        let (sequence, root) = self.noted;
+        let from = sequence.max(self.first);
+        for (sequence, group) in (from..).zip(self.groups.range((from - self.first) as usize..)) {
+            let root = if sequence == self.noted.0 { root } else { 0 };
+            if root < group.roots {
+                show(group.place, sequence, root, &group.messages[root..group.roots]);
+            }
+            self.noted = (sequence, group.roots);
+        }
+    }
+
+    /// The place of the group that the last root was opened in.
+    pub fn last_place(&self) -> u32 {
+        self.groups.back().map_or(0, |group| group.place)
+    }
+
+    /// The message id of a root that is pending.
+    pub fn message(&self, id: GroupId, root: u8) -> Option<u64> {
+        let is_mine = id.life == self.settings.life && id.spout == self.settings.spout;
+        let index = id.sequence.checked_sub(self.first).filter(|_| is_mine)?;
+        let group = self.groups.get(usize::try_from(index).ok()?)?;
+        let is_pending = group.pending[usize::from(root >> 6)] & 1 << (root & 63) != 0;
+        is_pending.then(|| group.messages[usize::from(root)])
+    }
+
+    /// The groups that have pending roots.
+    pub fn pending_groups(&self) -> impl Iterator<Item = PendingGroup<'_>> {
+        let with_roots = (self.first..).zip(&self.groups);
+        with_roots
+            .filter(|(_, group)| group.pending_roots > 0)
+            .map(|(sequence, group)| PendingGroup {
+                group: GroupId {
+                    spout: self.settings.spout,
+                    life: self.settings.life,
+                    sequence,
+                },
+                roots: group.pending,
+                messages: &group.messages[..group.roots],
+            })
     }
 
     /// Opens a root for message `message`, emitted at `now` (microseconds) with rows of `bytes` bytes in all.
@@ -231,7 +237,11 @@ impl Ledger {
         if let Some(last) = self.groups.back_mut() {
             last.sealed = true;
         }
-        let group = self.spare.pop().unwrap_or_else(Group::empty);
+        let mut group = self.spare.pop().unwrap_or_else(Group::empty);
+        group.place = self.free.pop().unwrap_or_else(|| {
+            self.unused += 1;
+            self.unused - 1
+        });
         self.groups.push_back(group);
         self.retire();
     }
@@ -375,6 +385,7 @@ impl Ledger {
             && let Some(mut group) = self.groups.pop_front()
         {
             self.first += 1;
+            self.free.push(group.place);
             if self.spare.len() < 64 {
                 group.reset();
                 self.spare.push(group);

@@ -12,8 +12,10 @@
 //! Source: "Storm's acker" (apache/storm, daemon/Acker.java), with one random number per frame and not per tuple.
 
 mod groups;
+mod terms;
 
-pub use groups::{Ledger, LedgerSettings, Outcome};
+pub use groups::Ledger;
+pub use terms::{GROUP, LedgerSettings, Outcome, PendingGroup};
 
 use crate::frame::{GroupId, RootBits};
 

@@ -152,6 +152,10 @@ impl Spout for Generator {
         }
     }
 
+    fn ids_last(&self) -> bool {
+        true
+    }
+
     fn position(&self) -> Option<Value> {
         Some(self.window.low().into())
     }

@@ -245,6 +245,13 @@ pub trait Spout: Send + 'static {
         Ok(())
     }
 
+    /// Whether a message id means the same to the next process: the root that goes by it there has the same fields.
+    ///
+    /// It makes a tuple that kills the process known again. Without it, tuples are told apart by their fields.
+    fn ids_last(&self) -> bool {
+        false
+    }
+
     /// Where the next process goes on: everything before it is acked. `None` if the source keeps that itself.
     fn position(&self) -> Option<serde_json::Value> {
         None

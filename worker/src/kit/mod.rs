@@ -52,6 +52,7 @@ use waterspout_core::value::{RowWriter, Value, ValueRef};
 pub use setup::{KitError, Setup, one_bolt, sink};
 
 use crate::component::{ComponentError, Components};
+use crate::poison::Page;
 use crate::runtime::{self, Settings};
 use crate::task::{Counts, Ran, TaskCore};
 use feed::Feed;
@@ -105,6 +106,7 @@ impl Kit {
         components.run_futures_on(time.handle());
         let mut tasks = Vec::new();
         let mut bells = Vec::new();
+        let page = Page::of_this_process();
         for component in plan.graph().components() {
             for (index, task) in (0..).zip(plan.graph().tasks_of(component.id)) {
                 let me = plan.placement()[task as usize];
@@ -115,6 +117,7 @@ impl Kit {
                     shared_stdout: false,
                     json_stdout: false,
                     components: components.clone(),
+                    page: Arc::clone(&page),
                 };
                 let made = runtime::make(&plan, component, index, task, &settings);
                 let mut core = made.map_err(|source| KitError::Make {

@@ -15,7 +15,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
 
-use super::slot::{Command, Slot};
+use super::command::Command;
+use super::slot::Slot;
 use super::wiring::{self, BuildError, Settings};
 use super::{Node, Place};
 
@@ -91,6 +92,14 @@ impl Node {
                 source,
             })?;
         }
+        let tallies = self
+            .positions
+            .tallies(task)
+            .map_err(|source| BuildError::ReadPosition {
+                component: component(),
+                source,
+            })?;
+        slot.know(&tallies);
         let opened = Opened {
             slot,
             is_fresh: false,

@@ -7,6 +7,7 @@
 
 mod change;
 mod clock;
+mod command;
 mod executor;
 mod inbox;
 mod positions;
@@ -26,9 +27,10 @@ use waterspout_core::ledger::LedgerEntry;
 use waterspout_core::placement::WorkerIndex;
 
 pub use clock::Clock;
+pub use command::Command;
 pub use inbox::{Delivery, INBOX_BYTES, INBOX_FRAMES};
 pub use positions::Positions;
-pub use slot::{Command, Slot};
+pub use slot::Slot;
 pub use stats::{Latencies, Published};
 pub use wiring::{BuildError, Settings};
 pub(crate) use wiring::{Host, ledger, make};

@@ -12,14 +12,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
 
 use waterspout_core::finish::TaskState;
-use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
+use waterspout_core::ledger::LedgerEntry;
 
+use super::command::Command;
 use super::inbox::Inbox;
 use super::stats::Published;
 use super::{Failure, Node};
 use crate::component::ComponentError;
 use crate::gate::{Gate, Wake};
-use crate::task::{MAX_OPEN_MICROS, Ran, TaskCore, Tracking};
+use crate::poison::{self, Cause, Place, Tally};
+use crate::task::{MAX_OPEN_MICROS, Ran, TaskCore};
 
 /// How long a slice lasts before others get their turn, in microseconds.
 const SLICE_MICROS: u64 = 1_000;
@@ -29,28 +31,6 @@ const QUEUED: u8 = 1;
 const RUNNING: u8 = 2;
 /// Running, and woken meanwhile.
 const AGAIN: u8 = 3;
-
-/// What a task is told from outside its data.
-#[derive(Clone)]
-pub enum Command {
-    /// Spouts may emit, or not.
-    SetActive(bool),
-    /// All input has ended.
-    Finish(LedgerSettings),
-    /// Shuffle goes round these tasks.
-    Avoid(Arc<Vec<u32>>),
-    /// Another epoch begins.
-    Renew {
-        /// Its number.
-        epoch: u64,
-        /// How the task's roots are tracked in it.
-        tracking: Tracking,
-        /// The gates that its output goes through, those of its own cycle left out.
-        downstream: Vec<Arc<Gate>>,
-        /// The tasks of this worker, sorted.
-        here: Arc<Vec<u32>>,
-    },
-}
 
 /// The part of a slot that only a slice touches.
 struct Running {
@@ -81,6 +61,8 @@ pub struct Slot {
     /// Set for a task with a thread of its own.
     thread: OnceLock<Thread>,
     own_thread: bool,
+    /// Where the task says which tuple it is at.
+    place: Option<Place>,
     stopped: AtomicBool,
     inbox: Inbox,
     entries: Mutex<Vec<LedgerEntry>>,
@@ -116,6 +98,7 @@ impl Slot {
                 span: tracing::error_span!("task", topology, component, task),
                 node,
                 this: Weak::clone(this),
+                place: core.place(),
                 running: Mutex::new(Running {
                     core,
                     epoch: 0,
@@ -162,6 +145,17 @@ impl Slot {
     pub fn restore(&self, snapshot: &[u8]) -> Result<(), ComponentError> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.core.restore(snapshot)
+    }
+
+    /// Tells a task that has not run yet what processes before this one died of.
+    pub fn know(&self, tallies: &[Tally]) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.core.know(tallies);
+    }
+
+    /// Where the task says which tuple it is at.
+    pub fn place(&self) -> Option<Place> {
+        self.place
     }
 
     /// Asks the task to stop between two tuples and to keep its state; see [`Slot::frozen`].
@@ -285,7 +279,14 @@ impl Slot {
         self.slices.fetch_add(1, Ordering::SeqCst);
         let _span = self.span.enter();
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        poison::run_at(self.place);
         let slice = std::panic::catch_unwind(AssertUnwindSafe(|| self.slice(&node, &mut running)));
+        match slice {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => poison::mark_here(Cause::Error),
+            Err(_) => poison::mark_here(Cause::Panicked),
+        }
+        poison::run_at(None);
         drop(running);
         match slice {
             Ok(Ok(true)) => {
@@ -397,6 +398,7 @@ impl Slot {
                 }
                 Command::SetActive(active) => core.set_active(active),
                 Command::Finish(ledger) => core.finish(ledger),
+                Command::Died(culprits) => core.died(&culprits, now),
                 Command::Avoid(away) => core.output().avoid(|task| away.binary_search(&task).is_ok()),
             }
         }
@@ -447,6 +449,11 @@ impl Slot {
                     .map_err(|error| ComponentError::outside("keep the position", error))?;
             }
             core.saved();
+        }
+        if let Some(tallies) = core.tallies() {
+            node.positions
+                .save_tallies(self.task, &tallies)
+                .map_err(|error| ComponentError::outside("keep what processes died of", error))?;
         }
         published.counts = core.counts();
         published.is_busy = core.is_busy();

@@ -21,6 +21,7 @@ use crate::component::registry::{self, BoltVisitor, SpoutVisitor};
 use crate::component::script::{self, ScriptVisitor, Speak};
 use crate::component::{Bolt, ComponentError, Components, Context, InputFields, OutputShape, Spout, Waker};
 use crate::gate::Gate;
+use crate::poison::Page;
 use crate::task::{
     BoltTask, DeadLetters, Output, OutputEdge, OutputStream, ScriptSettings, ScriptTask, SpoutTask, TaskCore,
     Tracking,
@@ -79,6 +80,8 @@ pub struct Settings {
     pub json_stdout: bool,
     /// The worker's own components.
     pub components: Components,
+    /// Where tasks say which tuple they are at.
+    pub page: Arc<Page>,
 }
 
 /// What a component needs to become a task.
@@ -88,6 +91,8 @@ pub(crate) struct Host {
     letters: Option<DeadLetters>,
     tick_every: Option<u64>,
     waker: Waker,
+    page: Arc<Page>,
+    task: u32,
 }
 
 impl BoltVisitor for Host {
@@ -99,6 +104,7 @@ impl BoltVisitor for Host {
             self.tick_every,
             self.tracking,
             self.waker,
+            self.page.bolt(self.task),
         )))
     }
 }
@@ -130,11 +136,13 @@ impl ScriptVisitor for Host {
 impl SpoutVisitor for Host {
     type Out = Result<Box<dyn TaskCore>, ComponentError>;
     fn visit<S: Spout>(self, spout: S) -> Self::Out {
+        let keys = self.page.spout(self.task, &self.tracking.ledger);
         Ok(Box::new(SpoutTask::new(
             spout,
             self.output,
             self.tracking,
             self.letters,
+            keys,
         )))
     }
 }
@@ -230,6 +238,8 @@ pub(crate) fn make(
         letters: letters(graph, component),
         tick_every: component.tick_every_ms.map(|every| every.saturating_mul(1_000)),
         waker: context.waker(),
+        page: Arc::clone(&settings.page),
+        task,
     };
     if component.kind == rust::KIND {
         return settings

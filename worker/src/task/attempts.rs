@@ -1,8 +1,10 @@
 //! Roots that failed: how often each was tried, when it is tried again, and what becomes of it at last.
 //!
 //! Owns: the counts, the pauses between attempts, the rows of dead letters. Leaves to others: the ledger, calling the
-//! spout ([`super::spout`]). Invariants: what was lost with a worker or an epoch counts as no attempt; nothing is given
+//! spout ([`super::spout`]), which root a process died of ([`crate::poison`]). Invariants: what was lost with a worker or an epoch counts as no attempt; nothing is given
 //! up silently. Nothing here costs anything while no root fails.
+
+mod deaths;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,10 +12,15 @@ use std::collections::BinaryHeap;
 use rustc_hash::FxHashMap;
 use waterspout_core::value::{Row, RowWriter, Value, ValueRef};
 
+use crate::poison::{Cause, Tally};
+pub(super) use deaths::Emission;
+
 /// The pause before the second attempt, in microseconds; it doubles with each further one.
 const FIRST_PAUSE: u64 = 50_000;
 /// The longest pause between two attempts, in microseconds.
 const LONGEST_PAUSE: u64 = 5_000_000;
+/// How long a root that a process died of is held back when a process is lost, until it is known what that one died of.
+const SUSPICION: u64 = 1_000_000;
 
 /// Why a root failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +29,8 @@ pub(super) enum Reason {
     Failed,
     /// It took too long.
     TimedOut,
+    /// A process died of it.
+    Died(Cause),
 }
 
 impl Reason {
@@ -29,6 +38,7 @@ impl Reason {
         match self {
             Self::Failed => "failed",
             Self::TimedOut => "timed out",
+            Self::Died(cause) => cause.text(),
         }
     }
 }
@@ -48,6 +58,18 @@ pub(super) enum Verdict {
 struct Tried {
     times: u32,
     reason: Reason,
+    /// When it is emitted again; `None` while it is in flight.
+    due: Option<u64>,
+    /// Deaths that it may be to blame for; see [`Tally`].
+    suspected: u32,
+    /// It was given up while it was in flight once more.
+    is_dead: bool,
+}
+
+impl Tried {
+    fn has_killed(&self) -> bool {
+        self.suspected > 0 || matches!(self.reason, Reason::Died(_))
+    }
 }
 
 /// The dead-letter stream of a spout, and what is needed to write to it.
@@ -67,6 +89,14 @@ pub(super) struct Attempts {
     tried: FxHashMap<u64, Tried>,
     /// When which one is emitted again.
     waiting: BinaryHeap<Reverse<(u64, u64)>>,
+    /// Roots that former processes died of and that were not emitted here yet, by their keys.
+    known: FxHashMap<u64, Tally>,
+    /// The keys of those in `tried` that a process died of.
+    keys: FxHashMap<u64, u64>,
+    /// Roots that processes died of and that were given up, unread.
+    gone: Vec<Tally>,
+    /// What is to outlive this process has changed.
+    is_changed: bool,
     /// Roots that were given up.
     pub(super) dead: u64,
 }
@@ -78,6 +108,10 @@ impl Attempts {
             letters,
             tried: FxHashMap::default(),
             waiting: BinaryHeap::new(),
+            known: FxHashMap::default(),
+            keys: FxHashMap::default(),
+            gone: Vec::new(),
+            is_changed: false,
             dead: 0,
         }
     }
@@ -89,7 +123,7 @@ impl Attempts {
 
     /// Whether no root that is not done has failed.
     pub(super) fn is_empty(&self) -> bool {
-        self.tried.is_empty()
+        self.tried.is_empty() && self.known.is_empty()
     }
 
     /// How many wait to be emitted again.
@@ -99,12 +133,11 @@ impl Attempts {
 
     /// A root failed at `now`, in microseconds.
     pub(super) fn failed(&mut self, message: u64, reason: Reason, now: u64) -> Verdict {
-        let tried = self.tried.entry(message).or_insert(Tried { times: 0, reason });
+        let tried = self.entry(message, reason);
         tried.times += 1;
         tried.reason = reason;
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << (tried.times - 1).min(20))
-            .min(LONGEST_PAUSE);
+        let tried = *tried;
+        let pause = pause(tried.times);
         let verdict = if tried.times < self.most {
             Verdict::Again
         } else if self.letters.is_some() {
@@ -116,7 +149,7 @@ impl Attempts {
             self.dead += 1;
         }
         match verdict {
-            Verdict::Again => self.waiting.push(Reverse((now + pause, message))),
+            Verdict::Again => self.wait(message, now + pause),
             // The first time nothing is to be waited for; a letter that fails itself waits as any root does.
             Verdict::Letter => {
                 let at = if tried.times == self.most {
@@ -124,30 +157,56 @@ impl Attempts {
                 } else {
                     now + pause
                 };
-                self.waiting.push(Reverse((at, message)));
+                self.wait(message, at);
             }
-            Verdict::Dead => {
-                self.tried.remove(&message);
-            }
+            Verdict::Dead => self.forget(message),
         }
         verdict
+    }
+
+    fn entry(&mut self, message: u64, reason: Reason) -> &mut Tried {
+        self.tried.entry(message).or_insert(Tried {
+            times: 0,
+            reason,
+            due: None,
+            suspected: 0,
+            is_dead: false,
+        })
+    }
+
+    fn wait(&mut self, message: u64, at: u64) {
+        if let Some(tried) = self.tried.get_mut(&message) {
+            tried.due = Some(at);
+            self.waiting.push(Reverse((at, message)));
+        }
+    }
+
+    fn forget(&mut self, message: u64) {
+        self.tried.remove(&message);
+        self.is_changed |= self.keys.remove(&message).is_some();
     }
 
     /// A root is done.
     #[inline]
     pub(super) fn acked(&mut self, message: u64) {
         if !self.tried.is_empty() {
-            self.tried.remove(&message);
+            self.forget(message);
         }
     }
 
     /// The next root whose pause is over.
     pub(super) fn due(&mut self, now: u64) -> Option<u64> {
-        let Reverse((at, message)) = *self.waiting.peek()?;
-        (at <= now).then(|| {
+        while let Some(&Reverse((at, message))) = self.waiting.peek()
+            && at <= now
+        {
             self.waiting.pop();
-            message
-        })
+            // Its time may have been changed since, or it is done.
+            if let Some(tried) = self.tried.get_mut(&message).filter(|tried| tried.due == Some(at)) {
+                tried.due = None;
+                return Some(message);
+            }
+        }
+        None
     }
 
     /// When a pause is over, in microseconds.
@@ -174,6 +233,13 @@ impl Attempts {
             .int(i64::from(tried.times.min(self.most)));
         Some((letters.stream, letter))
     }
+}
+
+/// The pause after so many attempts, in microseconds.
+fn pause(times: u32) -> u64 {
+    FIRST_PAUSE
+        .saturating_mul(1 << times.saturating_sub(1).min(20))
+        .min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::holds::Holds;
 use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
 use crate::component::{Bolt, ComponentError, Tuple, Waker};
 use crate::gate::Wake;
+use crate::poison::{Here, Place};
 
 /// Rows of a first run; then as many as take about [`LONG_RUN`].
 const FIRST_ROWS: usize = 32;
@@ -40,6 +41,7 @@ pub struct BoltTask<B> {
     /// When the time-outs of what is held begin anew.
     renewals: Timer,
     executed: u64,
+    here: Here,
 }
 
 pub(super) struct Current {
@@ -81,8 +83,15 @@ impl Timer {
 }
 
 impl<B: Bolt> BoltTask<B> {
-    /// A task around `bolt`, which gets a tick every so many microseconds.
-    pub fn new(bolt: B, output: Output, tick_every: Option<u64>, tracking: Tracking, waker: Waker) -> Self {
+    /// A task around `bolt`, which gets a tick every so many microseconds, and says in `here` which tuple it is at.
+    pub fn new(
+        bolt: B,
+        output: Output,
+        tick_every: Option<u64>,
+        tracking: Tracking,
+        waker: Waker,
+        here: Here,
+    ) -> Self {
         Self {
             max_held: bolt.max_held().max(1),
             bolt,
@@ -97,6 +106,7 @@ impl<B: Bolt> BoltTask<B> {
             waker,
             renewals: Timer::new(tracking.ledger.timeout_micros / 4),
             executed: 0,
+            here,
         }
     }
 
@@ -163,6 +173,7 @@ impl<B: Bolt> BoltTask<B> {
         let until = frame.rows().min(from.saturating_add(self.rows));
         while current.next_row < until && self.holds.len() < self.max_held && self.bolt.has_room() {
             let row = current.next_row;
+            self.here.at(row, frame);
             let tuple = Tuple {
                 stream: frame.stream,
                 source: frame.source,
@@ -175,6 +186,7 @@ impl<B: Bolt> BoltTask<B> {
                 break;
             }
         }
+        self.here.leave();
         self.executed += (current.next_row - from) as u64;
         Ok(current.next_row == frame.rows())
     }
@@ -274,6 +286,7 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
 
     fn accept(&mut self, frame: Frame) {
         self.output.begin_frame();
+        self.here.enter(&frame);
         self.current = Some(Current {
             frame,
             next_row: 0,
@@ -313,6 +326,10 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
             finishing.fail_all();
         }
         Ok(())
+    }
+
+    fn place(&self) -> Option<Place> {
+        Some(*self.here)
     }
 
     fn set_active(&mut self, active: bool) {

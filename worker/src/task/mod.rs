@@ -9,6 +9,7 @@ mod attempts;
 mod bolt;
 mod finish;
 mod holds;
+mod lost;
 mod open;
 mod output;
 mod script;
@@ -29,6 +30,7 @@ use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
 
 use crate::component::ComponentError;
 use crate::gate::Wake;
+use crate::poison::{Culprit, Place, Tally};
 
 /// Bytes that a task may emit before it looks at its gates again.
 pub const OUTPUT_BUDGET: u64 = 128 << 10;
@@ -110,6 +112,22 @@ pub trait TaskCore: Send {
     /// # Errors
     /// An error of the component; it ends the process.
     fn fail_all(&mut self) -> Result<(), ComponentError>;
+    /// Processes died of these roots of this task's, at `now`: each counts as an attempt.
+    fn died(&mut self, culprits: &[Culprit], now: u64) {
+        let _ = (culprits, now);
+    }
+    /// What processes before this one died of. Called before the first run.
+    fn know(&mut self, tallies: &[Tally]) {
+        let _ = tallies;
+    }
+    /// What the next process is to be told by [`TaskCore::know`], if that has changed since the last call.
+    fn tallies(&mut self) -> Option<Vec<Tally>> {
+        None
+    }
+    /// Where it says which tuple it is at.
+    fn place(&self) -> Option<Place> {
+        None
+    }
     /// Whether the task may emit roots: a spout, or a bolt that finishes. Other bolts do not care.
     fn set_active(&mut self, active: bool);
     /// Begins another epoch: fails what is pending, drops what is in work and what was emitted of the epoch before.

@@ -7,10 +7,13 @@ use waterspout_core::finish::TaskState;
 use waterspout_core::frame::Frame;
 use waterspout_core::ledger::{Ledger, LedgerEntry, LedgerSettings, Outcome};
 use waterspout_core::value::RowWriter;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::attempts::{Attempts, DeadLetters, Reason, Verdict};
+use super::attempts::{Attempts, DeadLetters, Emission, Reason, Verdict};
+use super::lost::Lost;
 use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
 use crate::component::{ComponentError, EmitRoot, Polled, Spout};
+use crate::poison::{Culprit, Keys, Tally};
 
 /// Most polls in one run: waking a task costs more than a poll does.
 const POLLS: usize = 32;
@@ -22,6 +25,10 @@ pub struct SpoutTask<S> {
     ledger: Ledger,
     outcome: Outcome,
     attempts: Attempts,
+    lost: Lost,
+    keys: Option<Keys>,
+    /// The message ids mean the same to the next process.
+    ids_last: bool,
     is_tracked: bool,
     active: bool,
     /// Was told to rest since it was paused.
@@ -30,6 +37,8 @@ pub struct SpoutTask<S> {
     ended: bool,
     /// When to poll again after an idle poll, in microseconds.
     poll_at: u64,
+    /// The time of the last run, in microseconds.
+    now: u64,
     counts: Counts,
     /// How many roots had been acked when the position was saved.
     saved_at: u64,
@@ -42,9 +51,11 @@ struct Roots<'a> {
     output: &'a mut Output,
     ledger: &'a mut Ledger,
     outcome: &'a mut Outcome,
-    attempts: &'a Attempts,
+    attempts: &'a mut Attempts,
+    keys: Option<&'a Keys>,
+    ids_last: bool,
     is_tracked: bool,
-    /// Tracked, and no root failed lately: there is nothing to look up.
+    /// Tracked, no root failed lately, and a root's key is its message id: there is nothing to look up.
     is_plain: bool,
     now: u64,
 }
@@ -59,6 +70,14 @@ impl Roots<'_> {
         message: u64,
         mut bytes: usize,
     ) -> Result<(), ComponentError> {
+        let key = if self.ids_last {
+            message
+        } else {
+            xxh3_64_with_seed(self.output.last_row(), stream as u64)
+        };
+        if self.attempts.emitted(message, key, self.now) == Emission::Stays {
+            return Ok(());
+        }
         if let Some((letters, row)) = self.attempts.letter(message, stream, self.output.last_row()) {
             self.output.load_row(&row);
             (stream, task, bytes) = (letters, None, row.len());
@@ -74,6 +93,9 @@ impl Roots<'_> {
             };
         }
         let root = self.ledger.open(message, bytes, self.now);
+        if let Some(keys) = self.keys.filter(|_| !self.ids_last) {
+            keys.note_one(self.ledger.last_place(), root.0.sequence, root.1, key);
+        }
         let ledger = &mut *self.ledger;
         let mut went = false;
         let registered = |frame| {
@@ -145,10 +167,23 @@ impl EmitRoot for Roots<'_> {
 
 impl<S: Spout> SpoutTask<S> {
     /// A task around `spout`, not active yet.
-    pub fn new(spout: S, output: Output, tracking: Tracking, letters: Option<DeadLetters>) -> Self {
+    pub fn new(
+        spout: S,
+        output: Output,
+        tracking: Tracking,
+        letters: Option<DeadLetters>,
+        keys: Option<Keys>,
+    ) -> Self {
         let mut output = output;
         output.emit_roots();
+        if let Some(keys) = &keys {
+            keys.begin(tracking.ledger.life);
+        }
         Self {
+            ids_last: spout.ids_last(),
+            lost: Lost::default(),
+            keys,
+            now: 0,
             spout,
             output,
             ledger: Ledger::new(tracking.ledger),
@@ -199,6 +234,9 @@ impl<S: Spout> SpoutTask<S> {
             }
         }
         for &message in &self.outcome.lost {
+            if !self.attempts.lost(message, now) {
+                continue;
+            }
             self.spout.fail(message);
             self.ended = false;
             self.poll_at = 0;
@@ -218,6 +256,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
 
     fn run(&mut self, now: u64) -> Result<Ran, ComponentError> {
         self.output.set_time(now);
+        self.now = now;
         self.ledger.expire(now, &mut self.outcome);
         self.account(now)?;
         if !self.active {
@@ -251,15 +290,22 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
                 output: &mut self.output,
                 ledger: &mut self.ledger,
                 outcome: &mut self.outcome,
-                attempts: &self.attempts,
+                is_plain: self.is_tracked
+                    && self.attempts.is_empty()
+                    && (self.ids_last || self.keys.is_none()),
+                attempts: &mut self.attempts,
+                keys: self.keys.as_ref(),
+                ids_last: self.ids_last,
                 is_tracked: self.is_tracked,
-                is_plain: self.is_tracked && self.attempts.is_empty(),
                 now,
             };
             match self.spout.poll(&mut roots)? {
                 Polled::More => self.poll_at = 0,
                 Polled::Idle(again) => self.poll_at = now + again.as_micros().max(1) as u64,
                 Polled::Done => self.ended = true,
+            }
+            if let Some(keys) = self.keys.as_ref().filter(|_| self.ids_last) {
+                keys.note(&mut self.ledger);
             }
             self.account(now)?;
             if self.output.bytes() >= stop_at {
@@ -277,9 +323,34 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
     }
 
     fn fail_all(&mut self) -> Result<(), ComponentError> {
+        self.lost.keep(&self.ledger);
         self.ledger.fail_all(&mut self.outcome);
-        // Nothing that is timed came of it.
-        self.account(0)
+        self.account(self.now)
+    }
+
+    fn died(&mut self, culprits: &[Culprit], now: u64) {
+        for culprit in culprits {
+            let (group, root) = (culprit.group(), culprit.root);
+            let lost = self.lost.take(group, root);
+            let Some(message) = lost.or_else(|| self.ledger.message(group, root)) else {
+                continue;
+            };
+            let verdict = self.attempts.killed(message, culprit.cause, culprit.is_sure, now);
+            tracing::warn!(
+                message,
+                cause = culprit.cause.text(),
+                ?verdict,
+                "a process died of a tuple"
+            );
+        }
+    }
+
+    fn know(&mut self, tallies: &[Tally]) {
+        self.attempts.know(tallies);
+    }
+
+    fn tallies(&mut self) -> Option<Vec<Tally>> {
+        self.attempts.changed()
     }
 
     fn set_active(&mut self, active: bool) {
@@ -292,6 +363,9 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
         self.fail_all()?;
         self.output.reset();
         self.ledger = Ledger::new(tracking.ledger);
+        if let Some(keys) = &self.keys {
+            keys.begin(tracking.ledger.life);
+        }
         self.is_tracked = tracking.is_tracked;
         self.attempts.set_most(tracking.max_attempts);
         self.max_unsaved = tracking.ledger.max_pending as u64;

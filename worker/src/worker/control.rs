@@ -5,6 +5,8 @@ use waterspout_core::epoch::{Ballot, CopyId, Hello, Message};
 use waterspout_core::finish::TaskState;
 use waterspout_core::graph::ComponentId;
 
+use crate::poison::Culprit;
+
 /// A control message. What matters is said again and again, so that one that is lost does no harm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,6 +24,8 @@ pub(super) enum Control {
     Copy(CopyPart),
     /// To the coordinator: the states of the sender's tasks.
     Report(Vec<(u32, TaskState)>),
+    /// To all: the process before the sender died of these roots.
+    Died(Vec<Culprit>),
     /// From the coordinator: all input of these components has ended.
     Finish(Vec<ComponentId>),
     /// From the coordinator: the topology is complete.

@@ -13,10 +13,12 @@ use waterspout_core::graph::ComponentId;
 use waterspout_core::placement::WorkerIndex;
 
 use super::control::Control;
+use super::deaths;
 use super::epochs::Epochs;
 use super::inbound::News;
 use super::{Ended, STATUS, WorkerError};
 use crate::discovery::Discovery;
+use crate::poison::Culprit;
 use crate::runtime::{self, Command, Node, Published};
 use crate::status::{Progress, StatusSource, WorkerStatus};
 use crate::transport::{PeerId, Transport};
@@ -53,6 +55,8 @@ pub(super) struct Life<W> {
     /// The epoch that the states are of.
     states_of: u64,
     complete: bool,
+    /// What the process before this one died of, for workers that it has not met yet.
+    culprits: Vec<Culprit>,
 }
 
 struct Leaving {
@@ -72,6 +76,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         volume: Volume,
         status: Arc<StatusSource>,
         watch: W,
+        culprits: Vec<Culprit>,
     ) -> Self {
         let states = vec![TaskState::Running; epochs.plan().graph().task_count() as usize];
         Self {
@@ -92,6 +97,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             greeted_in: 0,
             states_of: 0,
             complete: false,
+            culprits,
         }
     }
 
@@ -186,6 +192,10 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         tracing::info!(%peer, "connected");
         self.up.insert(peer.index, peer);
         self.avoid_absent();
+        if !self.culprits.is_empty() {
+            // Before it sends anything here: it may be about to send the same again.
+            self.send(peer.index, &Control::Died(self.culprits.clone()));
+        }
         self.send(
             peer.index,
             &Control::Hello {
@@ -268,6 +278,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             Control::Leaving { pending } => {
                 self.leaving_peers.insert(from.index, pending);
             }
+            Control::Died(culprits) => deaths::tell_spouts(&self.node, culprits),
             Control::Finish(components) if from_coordinator => self.finish(&components),
             Control::Complete if from_coordinator => self.complete = true,
             other => tracing::warn!(%from, message = ?other, "only the coordinator may say this"),

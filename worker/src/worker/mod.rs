@@ -4,6 +4,7 @@
 //! tasks ([`crate::runtime`]), bytes ([`crate::transport`]), rules ([`waterspout_core`]).
 
 mod control;
+mod deaths;
 mod epochs;
 mod inbound;
 mod life;
@@ -81,6 +82,8 @@ pub struct WorkerConfig {
     pub components: Components,
     /// Where the process says that it is well, if it has a parent that asks.
     pub heartbeat: Option<Heartbeat>,
+    /// The page that the process before this one left, if it has a parent that holds one.
+    pub page: Option<PathBuf>,
 }
 
 /// How a worker's life ended well.
@@ -249,6 +252,8 @@ pub async fn run(
     let volume = Volume::open(&config.volume)?;
     let starts = volume.read::<u64>(STARTS)?.unwrap_or(0) + 1;
     volume.write(STARTS, &starts)?;
+    let positions = Positions::on(&volume);
+    let (page, culprits) = deaths::take_page(config.page.as_deref(), &positions)?;
     let me = PeerId {
         index: config.index,
         incarnation: Incarnation {
@@ -313,8 +318,7 @@ pub async fn run(
     let threads = config
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
-    let node =
-        Node::start(threads, Positions::on(&volume), transport.clone()).map_err(WorkerError::StartThreads)?;
+    let node = Node::start(threads, positions, transport.clone()).map_err(WorkerError::StartThreads)?;
     let settings = Settings {
         me: config.index,
         starts,
@@ -322,7 +326,9 @@ pub async fn run(
         shared_stdout: matches!(discovery, Discovery::Machine(_, Some(_))),
         json_stdout: config.json_stdout,
         components: config.components.clone(),
+        page: Arc::clone(&page),
     };
+    deaths::tell_parent(&page, &plan);
     status.set_plan(&plan);
     status.attach(&node, transport.clone());
     receiver.attach(&node);
@@ -360,6 +366,7 @@ pub async fn run(
         volume,
         status,
         watch,
+        culprits,
     );
     let ended = life.run(shutdown, news).await;
     if let Some(transport) = transport {

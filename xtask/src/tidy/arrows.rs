@@ -21,7 +21,10 @@ const ARROWS: [(&str, &[&str]); 9] = [
         &["waterspout-api", "waterspout-worker", "waterspout-core"],
     ),
     ("waterspout-bench", &["waterspout-worker", "waterspout-core"]),
-    ("waterspout-e2e", &["waterspout-api", "waterspout-core"]),
+    (
+        "waterspout-e2e",
+        &["waterspout-api", "waterspout-cli", "waterspout-core"],
+    ),
     ("xtask", &[]),
     ("rust-worker", &["waterspout-cli"]),
 ];
