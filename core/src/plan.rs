@@ -67,6 +67,9 @@ pub struct Delivery {
     pub max_pending_bytes: u64,
     /// How long a drain may take, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// How long a task may work on one tuple, in milliseconds.
+    #[serde(default = "task_timeout_ms")]
+    pub task_timeout_ms: u64,
 }
 
 /// Whether roots are tracked until they are done.
@@ -84,6 +87,10 @@ const fn max_attempts() -> u32 {
     5
 }
 
+const fn task_timeout_ms() -> u64 {
+    600_000
+}
+
 impl Default for Delivery {
     fn default() -> Self {
         Self {
@@ -93,6 +100,7 @@ impl Default for Delivery {
             max_pending: 65_536,
             max_pending_bytes: 64 << 20,
             drain_timeout_ms: 5_000,
+            task_timeout_ms: task_timeout_ms(),
         }
     }
 }

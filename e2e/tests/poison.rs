@@ -44,7 +44,7 @@ apiVersion: waterspout.dev/v1alpha1
 kind: Topology
 metadata: {{name: poison}}
 spec:
-  delivery: {{maxAttempts: {attempts}, timeout: 10m}}
+  delivery: {{maxAttempts: {attempts}, timeout: 10m, taskTimeout: 1s}}
   spouts:
   - name: in
     {source}
@@ -164,4 +164,31 @@ fn one_attempt_is_counted_against_the_poison_alone() {
             lines,
         });
     }
+}
+
+/// By its own limit: what answers the watchdog goes on all the time.
+#[test]
+fn a_tuple_that_a_task_is_stuck_on_ends_in_the_dead_letters() {
+    for (workers, lines) in [(1, false), (2, true)] {
+        let finished = run(&Case {
+            how: "Stuck",
+            reason: "stuck",
+            workers,
+            attempts: 2,
+            lines,
+        });
+        assert_eq!(restarts(&finished), 2, "{workers} workers, {finished:?}");
+        assert!(!finished.stderr.contains("does not answer"), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_tuple_at_which_a_component_ends_the_process_ends_in_the_dead_letters() {
+    run(&Case {
+        how: "Exit",
+        reason: "exited",
+        workers: 2,
+        attempts: 3,
+        lines: false,
+    });
 }

@@ -137,7 +137,7 @@ pub struct DeliverySpec {
     pub mode: DeliveryMode,
     /// How often a tuple is emitted before it is given up: 1 to 1000, 5 by default. Between two attempts there is a
     /// pause of 50 ms that doubles up to 5 s. Tuples that were lost with a worker or at a change of the plan do not
-    /// count as tried. A tuple that is given up goes to its spout's stream `dead-letters` (fields `stream`, `tuple`,
+    /// count as tried, but one that the worker's process died of does. A tuple that is given up goes to its spout's stream `dead-letters` (fields `stream`, `tuple`,
     /// `reason`, `attempts`) if a bolt reads that; else it stays failed, and its source keeps it if it can. Changing it
     /// starts a new epoch.
     #[serde(default = "max_attempts")]
@@ -166,6 +166,16 @@ pub struct DeliverySpec {
             .message("must be from 0s to 10m")
     )]
     pub drain_timeout_ms: u64,
+    /// How long a bolt's task may work on one tuple: a duration from `1s` to `24h`, `10m` by default. One that takes
+    /// longer is stuck: the worker's process is ended and started again, and the tuple counts as tried (`maxAttempts`).
+    /// Changing it starts a new epoch.
+    #[serde(default = "task_timeout_ms", rename = "taskTimeout", with = "duration")]
+    #[schemars(with = "String", length(max = 40), extend("pattern" = duration::PATTERN))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
+            .message("must be from 1s to 24h")
+    )]
+    pub task_timeout_ms: u64,
 }
 
 impl Default for DeliverySpec {
@@ -176,6 +186,7 @@ impl Default for DeliverySpec {
             timeout_ms: timeout_ms(),
             max_pending: max_pending(),
             drain_timeout_ms: drain_timeout_ms(),
+            task_timeout_ms: task_timeout_ms(),
         }
     }
 }
@@ -194,6 +205,7 @@ impl DeliverySpec {
             timeout_ms: self.timeout_ms,
             max_pending: u64::from(self.max_pending),
             drain_timeout_ms: self.drain_timeout_ms,
+            task_timeout_ms: self.task_timeout_ms,
             ..Delivery::default()
         }
     }
@@ -213,4 +225,8 @@ const fn max_pending() -> u32 {
 
 const fn drain_timeout_ms() -> u64 {
     5_000
+}
+
+const fn task_timeout_ms() -> u64 {
+    600_000
 }

@@ -171,9 +171,10 @@ impl<B: Bolt> BoltTask<B> {
         let stop_at = self.output.bytes() + OUTPUT_BUDGET;
         let from = current.next_row;
         let until = frame.rows().min(from.saturating_add(self.rows));
+        let place = *self.here;
         while current.next_row < until && self.holds.len() < self.max_held && self.bolt.has_room() {
             let row = current.next_row;
-            self.here.at(row, frame);
+            place.at(row, frame);
             let tuple = Tuple {
                 stream: frame.stream,
                 source: frame.source,
@@ -186,7 +187,7 @@ impl<B: Bolt> BoltTask<B> {
                 break;
             }
         }
-        self.here.leave();
+        place.leave();
         self.executed += (current.next_row - from) as u64;
         Ok(current.next_row == frame.rows())
     }

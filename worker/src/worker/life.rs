@@ -16,6 +16,7 @@ use super::control::Control;
 use super::deaths;
 use super::epochs::Epochs;
 use super::inbound::News;
+use super::stuck::Stuck;
 use super::{Ended, STATUS, WorkerError};
 use crate::discovery::Discovery;
 use crate::poison::Culprit;
@@ -57,6 +58,7 @@ pub(super) struct Life<W> {
     complete: bool,
     /// What the process before this one died of, for workers that it has not met yet.
     culprits: Vec<Culprit>,
+    stuck: Stuck,
 }
 
 struct Leaving {
@@ -98,6 +100,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             states_of: 0,
             complete: false,
             culprits,
+            stuck: Stuck::default(),
         }
     }
 
@@ -303,6 +306,10 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
 
     /// What is done every tick.
     fn look_after(&mut self) -> Result<(), WorkerError> {
+        let limit = Duration::from_millis(self.epochs.plan().delivery().task_timeout_ms);
+        if let Some(failure) = self.stuck.look(&self.node, limit, Instant::now()) {
+            return Err(failure.into());
+        }
         self.find_peers();
         if let Some(plan) = self.discovery.new_plan() {
             self.epochs.read(plan)?;

@@ -8,6 +8,7 @@ mod deaths;
 mod epochs;
 mod inbound;
 mod life;
+mod stuck;
 
 use std::future::Future;
 use std::net::SocketAddr;
