@@ -118,6 +118,7 @@ fn run(count: u64) -> Result<Ended, WorkerError> {
         threads: Some(2),
         components,
         heartbeat: None,
+        page: None,
     };
     worker::run_to_end(config, |_| {})
 }
