@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use waterspout_e2e::{Finished, Run, manifest, printed_counts, repository, sample_counts};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use waterspout_e2e::{Finished, Run, manifest, printed_counts, repository, sample_counts, wait_for};
 
 fn run(path: &Path, args: &[&str]) -> Finished {
     let args = [&["run", path.to_str().unwrap()], args].concat();
@@ -54,5 +57,276 @@ fn a_script_that_cannot_be_loaded_ends_the_run_with_its_traceback() {
     assert!(!finished.status.success());
     for words in ["component 'script' cannot be kept alive", "SyntaxError"] {
         assert!(finished.stderr.contains(words), "no {words:?} in {finished:?}");
+    }
+}
+
+/// The programs of scripts below a process.
+fn programs(parent: u32, name: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let read = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
+        // The name in brackets may have blanks; the state and the parent stand behind it.
+        let stat = read("stat");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let is_child = fields.get(1).is_some_and(|found| *found == parent.to_string());
+        if is_child && fields[0] != "Z" && read("cmdline").contains(name) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_python_program_that_is_killed_again_and_again_loses_no_tuple() {
+    let script = "    script: {python: \"def process(tup): yield (tup.number,)\\n\"}";
+    let sink = "  - name: out\n    inputs: [{from: script}]\n    stdout: {}\n";
+    let text = numbers(400_000, script, "[{fields: [number]}]")
+        .replace("count: 400000", "rate: 100000, count: 400000");
+    let (_directory, path) = manifest(&(text + sink));
+    let mut run = Run::start(["run", path.to_str().unwrap()]);
+    let mut kills = 0;
+    let mut seen = 0;
+    while run.is_running() && kills < 10 {
+        // One that has worked since the last kill.
+        let lines = wait_for("more output", Duration::from_secs(30), || {
+            let lines = run.stdout().lines().count();
+            (lines > seen + 2_000 || !run.is_running()).then_some(lines)
+        });
+        seen = lines;
+        for pid in programs(run.id(), "waterspout_script.py") {
+            kills += usize::from(kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
+        }
+    }
+    let finished = run.finish(Duration::from_secs(60));
+    assert!(finished.status.success(), "{finished:?}");
+    assert!(kills >= 3, "only {kills} were killed");
+    let mut times = vec![0usize; 400_000];
+    for line in finished.stdout.lines() {
+        times[line.parse::<usize>().unwrap()] += 1;
+    }
+    let missing = times.iter().filter(|times| **times == 0).count();
+    let again: usize = times.iter().map(|times| times.saturating_sub(1)).sum();
+    // At most four batches of 512 tuples are with a program.
+    assert!(
+        missing == 0 && again <= kills * 4 * 512,
+        "{missing} missing, {again} again, {kills} kills"
+    );
+}
+
+#[test]
+fn programs_do_not_outlive_the_worker_whatever_it_dies_of() {
+    let script = "    script: {python: \"import subprocess\\nsubprocess.Popen(['sleep', '1000'])\\ndef process(tup): pass\\n\"}";
+    let text = numbers(1, script, "[]").replace("count: 1,", "rate: 1000,");
+    let (_directory, path) = manifest(&text);
+    for args in [&[][..], &["--workers", "1"]] {
+        let mut run = Run::start([&["run", path.to_str().unwrap()], args].concat());
+        let pid = wait_for("a program", Duration::from_secs(30), || {
+            assert!(run.is_running());
+            programs(run.id(), "waterspout_script.py").pop()
+        });
+        run.signal(Signal::SIGKILL);
+        run.finish(Duration::from_secs(10));
+        wait_for("its end", Duration::from_secs(10), || {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            (state.is_empty() || state.contains(") Z ")).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_spout_in_python_emits_again_what_failed() {
+    let text = "apiVersion: waterspout.dev/v1alpha1
+kind: Topology
+metadata: {name: squares}
+spec:
+  spouts:
+  - name: numbers
+    script:
+      python: |
+        def spout():
+            for number in range(2000):
+                yield (number,)
+    streams: [{fields: [number]}]
+  bolts:
+  - name: squares
+    inputs: [{from: numbers}]
+    script:
+      python: |
+        seen = set()
+        def process(tup):
+            if tup.number % 100 == 7 and tup.number not in seen:
+                seen.add(tup.number)
+                fail()
+            else:
+                yield (tup.number ** 2 * 10 ** 9,)
+    streams: [{fields: [square]}]
+  - name: out
+    inputs: [{from: squares, global: {}}]
+    stdout: {}
+";
+    let (_directory, path) = manifest(text);
+    let finished = run(&path, &[]);
+    assert!(finished.status.success(), "{finished:?}");
+    let mut lines: Vec<u128> = finished
+        .stdout
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect();
+    lines.sort_unstable();
+    let expected: Vec<u128> = (0..2000u128)
+        .map(|number| number * number * 10u128.pow(9))
+        .collect();
+    assert_eq!(lines, expected);
+    assert!(finished.stderr.contains(" 20 failed"), "{finished:?}");
+}
+
+#[test]
+fn word_count_in_javascript_gives_the_same_counts_and_may_be_asynchronous() {
+    let text = std::fs::read_to_string(repository().join("examples/wordcount/python.yaml")).unwrap();
+    let (head, rest) = text.split_once("    script:\n").unwrap();
+    let (_, rest) = rest.split_once("    streams: [{fields: [word]}]\n").unwrap();
+    let (middle, rest) = rest.split_once("    script:\n").unwrap();
+    let (_, tail) = rest
+        .split_once("    streams: [{fields: [word, count]}]\n")
+        .unwrap();
+    let split = "    script:
+      javascript: |
+        async function process(tup) {
+          await new Promise((resolve) => setImmediate(resolve));
+          return tup.line.split(/\\s+/u).filter((word) => word).map((word) => [word]);
+        }
+    streams: [{fields: [word]}]
+";
+    let count = "    script:
+      javascript: |
+        function process(tup) { state.set(tup.word, (state.get(tup.word) || 0) + 1); }
+        function* finish() { yield* state.entries(); }
+    streams: [{fields: [word, count]}]
+";
+    let text = [head, split, middle, count, tail].concat();
+    let text = text.replace(
+        "text/*",
+        &format!("{}/examples/wordcount/text/*", repository().display()),
+    );
+    let (_directory, path) = manifest(&text);
+    let finished = run(&path, &[]);
+    assert!(finished.status.success(), "{finished:?}");
+    assert_eq!(printed_counts(&finished.stdout), sample_counts());
+}
+
+/// A Python with pystorm in it.
+fn pystorm() -> String {
+    let directory = waterspout_e2e::target().join("pystorm-3.1.4");
+    let python = directory.join("bin/python3");
+    if !directory.join("complete").exists() {
+        let done = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
+        done(Command::new("python3").args(["-m", "venv"]).arg(&directory));
+        let packages = [
+            "pystorm==3.1.4",
+            "simplejson==3.19.3",
+            "six==1.17.0",
+            "msgpack==1.1.0",
+        ];
+        done(
+            Command::new(&python)
+                .args(["-m", "pip", "-q", "install"])
+                .args(packages),
+        );
+        std::fs::write(directory.join("complete"), "").unwrap();
+    }
+    python.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn components_written_for_storm_run_unchanged() {
+    let python = pystorm();
+    for serializer in ["Json", "MessagePack"] {
+        let name = if serializer == "Json" { "json" } else { "msgpack" };
+        let text = format!(
+            "apiVersion: waterspout.dev/v1alpha1
+kind: Topology
+metadata: {{name: storm}}
+spec:
+  spouts:
+  - name: words
+    command: {{argv: ['{python}', spout.py], protocol: Multilang, serializer: {serializer}}}
+    streams: [{{fields: [word]}}]
+  bolts:
+  - name: count
+    inputs: [{{from: words, fields: [word]}}]
+    command: {{argv: ['{python}', bolt.py], protocol: Multilang, serializer: {serializer}}}
+    streams: [{{fields: [word, count, readers]}}]
+  - name: out
+    inputs: [{{from: count, global: {{}}}}]
+    stdout: {{}}
+"
+        );
+        let (directory, path) = manifest(&text);
+        let spout = format!(
+            "from pystorm import Spout
+class Words(Spout):
+    def initialize(self, conf, context):
+        self.next = 0
+        self.again = []
+    def next_tuple(self):
+        if self.again:
+            word, number = self.again.pop()
+            self.emit([word], tup_id=[word, number])
+        elif self.next < 300:
+            self.next += 1
+            word = ['nathan', 'b\\u00f6b', 'joey'][self.next % 3]
+            self.emit([word], tup_id=[word, self.next])
+    def fail(self, id):
+        self.again.append(id)
+Words(serializer='{name}').run()
+"
+        );
+        let bolt = format!(
+            "from pystorm import Bolt
+class Count(Bolt):
+    auto_ack = False
+    auto_anchor = False
+    def initialize(self, conf, context):
+        self.counts = {{}}
+        self.failed = set()
+    def process(self, tup):
+        word = tup.values[0]
+        count = self.counts.get(word, 0)
+        if count == 50 and word not in self.failed:
+            self.failed.add(word)
+            self.fail(tup)
+            return
+        self.counts[word] = count + 1
+        tasks = self.emit([word, count + 1, 0], anchors=[tup], need_task_ids=True)
+        if tasks != [2]:
+            raise Exception(f'it went to {{tasks}}')
+        self.ack(tup)
+Count(serializer='{name}').run()
+"
+        );
+        std::fs::write(directory.path().join("spout.py"), spout).unwrap();
+        std::fs::write(directory.path().join("bolt.py"), bolt).unwrap();
+        let run = Run::start(["run", path.to_str().unwrap()]);
+        let lines = wait_for("all counts", Duration::from_secs(60), || {
+            let lines: Vec<String> = run.stdout().lines().map(str::to_owned).collect();
+            (lines.len() >= 300).then_some(lines)
+        });
+        for word in ["nathan", "böb", "joey"] {
+            assert!(
+                lines.iter().any(|line| line == &format!("{word}\t100\t0")),
+                "{word} in {serializer}"
+            );
+        }
+        run.signal(Signal::SIGTERM);
+        let finished = run.finish(Duration::from_secs(30));
+        assert!(finished.status.success(), "{finished:?}");
+        assert!(finished.stderr.contains(" 3 failed"), "{finished:?}");
     }
 }

@@ -11,6 +11,7 @@ pub mod http;
 pub mod kit;
 pub mod logging;
 pub mod metrics;
+mod orphans;
 pub mod parent;
 pub mod poison;
 pub mod program;

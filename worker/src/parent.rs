@@ -19,6 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid};
 use thiserror::Error;
 
+use crate::orphans;
 use crate::poison::{self, Ended};
 use crate::watchdog::Watchdog;
 
@@ -157,6 +158,7 @@ pub fn run(mut command: impl FnMut(&Path) -> Command) -> Result<u8, ParentError>
             .spawn(move || watchdog.watch(process))
             .map_err(ParentError::StartWorker)?;
         let (status, leaving) = wait(&child, &signals)?;
+        orphans::end();
         if leaving {
             return Ok(exit_code(status));
         }

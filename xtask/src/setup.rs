@@ -24,7 +24,7 @@ struct Needed {
 }
 
 /// All that is needed: the one list.
-const NEEDED: [Needed; 8] = [
+const NEEDED: [Needed; 10] = [
     Needed {
         program: "cc",
         why: "the TLS library has parts in C",
@@ -72,6 +72,18 @@ const NEEDED: [Needed; 8] = [
         why: "it connects the hosts of the tests' own cluster",
         debian: &["iproute2"],
         macos: None,
+    },
+    Needed {
+        program: "python3",
+        why: "script components are written in it",
+        debian: &["python3", "python3-venv"],
+        macos: Some("brew install python"),
+    },
+    Needed {
+        program: "node",
+        why: "script components are written in JavaScript, too",
+        debian: &["nodejs"],
+        macos: Some("brew install node"),
     },
 ];
 

@@ -138,6 +138,7 @@ mod tests {
                 fields: vec!["word".into()],
             }],
             outputs: Vec::new(),
+            components: Vec::new(),
             base: base.to_owned(),
             shared_stdout: false,
             json_stdout: false,

@@ -85,6 +85,8 @@ pub struct Context {
     pub inputs: Vec<InputFields>,
     /// The output streams, in the order of the manifest.
     pub outputs: Vec<OutputShape>,
+    /// All components of the topology, with the numbers of their tasks.
+    pub components: Vec<(String, std::ops::Range<u32>)>,
     /// What relative paths are relative to.
     pub base: PathBuf,
     /// Whether other processes write to the same standard output.

@@ -227,6 +227,11 @@ pub(crate) fn make(
             .map(|&stream| shape(graph, stream))
             .filter(|output| component.role == Role::Bolt || output.name != DEAD_LETTERS)
             .collect(),
+        components: graph
+            .components()
+            .iter()
+            .map(|component| (component.name.clone(), graph.tasks_of(component.id)))
+            .collect(),
         base: settings.base.clone(),
         shared_stdout: settings.shared_stdout,
         json_stdout: settings.json_stdout,
@@ -246,8 +251,11 @@ pub(crate) fn make(
             .components
             .make(component.role, &component.config, &context, host);
     }
-    if component.role == Role::Bolt && script::is_kind(&component.kind) {
-        return script::make_bolt(&component.kind, &component.config, &context, host);
+    if script::is_kind(&component.kind) {
+        return match component.role {
+            Role::Spout => script::make_spout(&component.kind, &component.config, &context, host)?,
+            Role::Bolt => script::make_bolt(&component.kind, &component.config, &context, host),
+        };
     }
     match component.role {
         Role::Spout => registry::make_spout(&component.kind, &component.config, &context, host)?,

@@ -18,6 +18,7 @@ fn context(base: &Path, index: u32, tasks: u32) -> Context {
         index,
         tasks,
         inputs: Vec::new(),
+        components: Vec::new(),
         outputs: Vec::new(),
         base: base.to_owned(),
         shared_stdout: false,

@@ -10,10 +10,10 @@ use waterspout_core::value::{Row, RowWriter, ValueRef, check_row};
 use super::super::Context;
 use super::codec::{Encoding, Fault, JsonReader, JsonWriter, PackReader, PackWriter, Read, Write};
 use super::handshake::{chosen, hello};
-use super::speak::{Answer, Ask, Ear, Emitted, Speak, Wrong, log};
+use super::speak::{Answer, Ask, Ear, Emitted, Speak, Talk, Wrong, log};
 
 /// The protocol, as a bolt's task speaks it.
-pub(super) struct BatchProtocol {
+pub(crate) struct BatchProtocol {
     hello: Vec<u8>,
     /// Positions of the inputs by stream number.
     inputs: Vec<(u16, usize, usize)>,
@@ -281,7 +281,7 @@ pub(super) fn say<'a, R: Read<'a>>(
     kind: &str,
     reader: &mut R,
     items: &mut super::codec::Items,
-    ear: &mut impl Ear,
+    ear: &mut impl Talk,
 ) -> Result<(), Wrong> {
     let first = if kind == "alive" || !reader.next(items)? {
         None

@@ -1,6 +1,6 @@
 //! Where one message of a program ends and the next begins.
 //!
-//! Owns: the four ways to tell. Leaves to others: what a message says. Pure. Invariants: each byte is looked at a bounded
+//! Owns: the three ways to tell. Leaves to others: what a message says. Pure. Invariants: each byte is looked at a bounded
 //! number of times, however the bytes arrive; a message that is too long is refused before it is kept.
 
 use super::codec::{Fault, PackSkip};
@@ -9,7 +9,6 @@ use super::codec::{Fault, PackSkip};
 pub(super) const MAX_MESSAGE: usize = 64 << 20;
 
 /// How messages are told apart.
-#[allow(dead_code, reason = "the multilang protocol and the line filter use them")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     /// Four bytes of length, little-endian, before each.
@@ -18,8 +17,6 @@ pub(super) enum Framing {
     EndLines,
     /// Each is one MessagePack value.
     Values,
-    /// Each is a line.
-    Lines,
 }
 
 /// What a program wrote and was not taken yet.
@@ -56,7 +53,6 @@ impl Framing {
             }
             Self::EndLines => message.extend_from_slice(b"\nend\n"),
             Self::Values => {}
-            Self::Lines => message.push(b'\n'),
         }
     }
 
@@ -64,7 +60,7 @@ impl Framing {
     pub(super) fn open(self) -> Vec<u8> {
         match self {
             Self::Lengths => vec![0; 4],
-            Self::EndLines | Self::Values | Self::Lines => Vec::new(),
+            Self::EndLines | Self::Values => Vec::new(),
         }
     }
 }
@@ -113,11 +109,6 @@ impl Incoming {
                 let from = (self.seen - self.start).saturating_sub(5);
                 let end = memchr::memmem::find(&rest[from..], b"\nend\n").map(|at| from + at);
                 end.map(|end| (0, end, end + 5))
-            }
-            Framing::Lines => {
-                let from = self.seen - self.start;
-                let end = memchr::memchr(b'\n', &rest[from..]).map(|at| from + at);
-                end.map(|end| (0, end, end + 1))
             }
             Framing::Values => match self.skip.go_on(rest) {
                 Ok(length) => Some((0, length, length)),
@@ -175,10 +166,6 @@ mod tests {
             assert_eq!(
                 messages(Framing::EndLines, b"{\n}\nend\n[]\nend\nx\nen", piece),
                 [&b"{\n}"[..], b"[]"]
-            );
-            assert_eq!(
-                messages(Framing::Lines, b"a\n\nbc\nd", piece),
-                [&b"a"[..], b"", b"bc"]
             );
             assert_eq!(
                 messages(

@@ -11,15 +11,17 @@ use std::sync::Arc;
 use serde_json::Value;
 use tempfile::TempDir;
 use waterspout_core::component::script::{
-    CommandConfig, EnvVar, KIND, Language, Protocol, ScriptConfig, ScriptLimits, take_files,
+    CommandConfig, EnvVar, KIND, Language, Protocol, ScriptConfig, ScriptLimits, Serializer, take_files,
 };
-use waterspout_core::graph::Role;
 
 use super::super::{ComponentError, Context, registry};
 use super::framing::Framing;
+use super::multilang;
 use super::spawn::{Program, Wiring};
 
 const PYTHON_LIBRARY: &str = include_str!("../../../../script/python/waterspout_script.py");
+const NODE_LIBRARY: &str = include_str!("../../../../script/node/waterspout-script.js");
+const NODE_NAME: &str = "waterspout-script.cjs";
 const PYTHON_NAME: &str = "waterspout_script.py";
 
 /// What a program speaks.
@@ -27,6 +29,8 @@ const PYTHON_NAME: &str = "waterspout_script.py";
 pub(super) enum Speech {
     /// The script protocol.
     Batch,
+    /// Storm's.
+    Multilang(Serializer),
 }
 
 /// All that is needed to start the program of a task.
@@ -46,59 +50,62 @@ impl Launch {
     ///
     /// # Errors
     /// If the settings cannot work, or the files cannot be written.
-    pub(super) fn prepare(
-        kind: &str,
-        config: &Value,
-        context: &Context,
-        role: Role,
-    ) -> Result<Self, ComponentError> {
+    pub(super) fn prepare(kind: &str, config: &Value, context: &Context) -> Result<Self, ComponentError> {
         if kind == KIND {
             let mut config = config.clone();
             let files = take_files(&mut config);
-            script(registry::parse(&config, context)?, &files, context, role)
+            script(registry::parse(&config, context)?, &files, context)
         } else {
-            Ok(command(registry::parse(config, context)?, context))
+            command(registry::parse(config, context)?, context)
         }
     }
 }
 
-fn command(config: CommandConfig, context: &Context) -> Launch {
-    let speech = match config.protocol {
-        Protocol::Batch => Speech::Batch,
-        Protocol::Multilang => Speech::Batch,
+fn command(config: CommandConfig, context: &Context) -> Result<Launch, ComponentError> {
+    let (speech, framing, wiring) = match config.protocol {
+        Protocol::Batch => (Speech::Batch, Framing::Lengths, Wiring::Own),
+        Protocol::Multilang => (
+            Speech::Multilang(config.serializer),
+            multilang::framing(config.serializer),
+            Wiring::Standard,
+        ),
     };
-    Launch {
+    let directory = Directory::make(context)?;
+    Ok(Launch {
         program: Program {
             argv: config.argv.into_iter().map(OsString::from).collect(),
             env: variables(config.env),
             directory: context.base.clone(),
-            wiring: Wiring::Own,
-            files: None,
+            wiring,
+            files: Arc::new(directory.0),
         },
-        framing: Framing::Lengths,
+        framing,
         speech,
         limits: config.limits,
         config: config.config.into(),
         script: None,
-    }
+    })
 }
 
 fn script(
     config: ScriptConfig,
     files: &BTreeMap<String, String>,
     context: &Context,
-    role: Role,
 ) -> Result<Launch, ComponentError> {
     let wrong = |problem: String| {
         let component = &context.component;
         ComponentError::Settings(format!("settings of component '{component}': {problem}"))
     };
-    let _ = role;
+    if config.shell.is_some() {
+        return Err(wrong(
+            "this worker has no line filter yet; use `command`".to_owned(),
+        ));
+    }
     let directory = Directory::make(context)?;
     let (language, path) = if let Some(code) = &config.python {
         (Language::Python, directory.write("script.py", code)?)
     } else if let Some(code) = &config.javascript {
-        (Language::JavaScript, directory.write("script.mjs", code)?)
+        (Language::JavaScript, directory.write("script.cjs", code)?)
     } else if let Some(file) = &config.file {
         let language =
             Language::of(file).ok_or_else(|| wrong(format!("the language of '{file}' is not known")))?;
@@ -124,7 +131,10 @@ fn script(
             let library = directory.write(PYTHON_NAME, PYTHON_LIBRARY)?;
             vec![OsString::from("python3"), library.into()]
         }
-        Language::JavaScript => return Err(wrong("JavaScript".to_owned())),
+        Language::JavaScript => {
+            let library = directory.write(NODE_NAME, NODE_LIBRARY)?;
+            vec![OsString::from("node"), library.into()]
+        }
     };
     let mut env = variables(config.env);
     env.push(("PYTHONUNBUFFERED".to_owned(), "1".to_owned()));
@@ -135,7 +145,7 @@ fn script(
             env,
             directory: context.base.clone(),
             wiring: Wiring::Own,
-            files: Some(Arc::new(directory.0)),
+            files: Arc::new(directory.0),
         },
         framing: Framing::Lengths,
         speech: Speech::Batch,
@@ -143,6 +153,13 @@ fn script(
         config: config.config.into(),
         script: Some(path.to_string_lossy().into_owned()),
     })
+}
+
+impl Launch {
+    /// Where a program may leave a file with its number.
+    pub(super) fn pid_directory(&self) -> String {
+        self.program.files.path().to_string_lossy().into_owned()
+    }
 }
 
 fn variables(env: Vec<EnvVar>) -> Vec<(String, String)> {

@@ -20,8 +20,12 @@ mod keeper;
 mod launch;
 mod lines;
 mod memory;
+mod messages;
+mod multilang;
 mod spawn;
 mod speak;
+mod spout;
+mod storm_spout;
 
 use std::time::Duration;
 
@@ -29,12 +33,28 @@ use serde_json::Value;
 use waterspout_core::component::script::{COMMAND, KIND, ScriptLimits};
 use waterspout_core::graph::Role;
 
+use super::registry::SpoutVisitor;
 use super::{ComponentError, Context};
 use batch::BatchProtocol;
 pub(crate) use codec::Fault;
 pub(crate) use host::{Event, Host};
 use launch::{Launch, Speech};
-pub(crate) use speak::{Answer, Ask, Ear, Emitted, Speak, Wrong};
+use multilang::Multilang;
+pub(crate) use speak::{Answer, Ask, Ear, Emitted, Speak, Talk, Wrong};
+use spout::{ScriptSpout, SpoutLimits};
+use storm_spout::StormSpout;
+
+/// The protocols, for the tests of the task that speaks them.
+#[cfg(test)]
+pub(crate) fn protocols(context: &Context) -> (BatchProtocol, Multilang, Multilang) {
+    use waterspout_core::component::script::Serializer;
+    let config = serde_json::json!({});
+    (
+        BatchProtocol::new(context, &config, None),
+        Multilang::new(context, &config, Serializer::Json, "/tmp"),
+        Multilang::new(context, &config, Serializer::MessagePack, "/tmp"),
+    )
+}
 
 /// What a script's task is bound by.
 #[derive(Debug, Clone)]
@@ -70,7 +90,7 @@ pub(crate) fn make_bolt<V: ScriptVisitor>(
     context: &Context,
     visitor: V,
 ) -> Result<V::Out, ComponentError> {
-    let launch = Launch::prepare(kind, config, context, Role::Bolt)?;
+    let launch = Launch::prepare(kind, config, context)?;
     let limits = Limits {
         component: context.component.clone(),
         answer_micros: launch.limits.answer_timeout_ms.saturating_mul(1_000),
@@ -82,6 +102,44 @@ pub(crate) fn make_bolt<V: ScriptVisitor>(
             let speaker = BatchProtocol::new(context, &launch.config, launch.script.as_deref());
             visitor.visit_bolt(speaker, host, &limits)
         }
+        Speech::Multilang(serializer) => {
+            let speaker = Multilang::new(context, &launch.config, serializer, &launch.pid_directory());
+            visitor.visit_bolt(speaker, host, &limits)
+        }
+    })
+}
+
+/// Starts the program of a spout's task and hands the spout to `visitor`.
+///
+/// # Errors
+/// If the settings cannot work, or the system refuses.
+pub(crate) fn make_spout<V: SpoutVisitor>(
+    kind: &str,
+    config: &Value,
+    context: &Context,
+    visitor: V,
+) -> Result<V::Out, ComponentError> {
+    let launch = Launch::prepare(kind, config, context)?;
+    let host = start(&launch, context)?;
+    let answer_timeout = Duration::from_millis(launch.limits.answer_timeout_ms);
+    Ok(match launch.speech {
+        Speech::Batch => {
+            let hello = handshake::hello(context, Role::Spout, &launch.config, launch.script.as_deref());
+            visitor.visit(ScriptSpout::new(
+                hello,
+                host,
+                SpoutLimits { answer_timeout },
+                context,
+            ))
+        }
+        Speech::Multilang(serializer) => visitor.visit(StormSpout::new(
+            context,
+            &launch.config,
+            serializer,
+            &launch.pid_directory(),
+            host,
+            answer_timeout,
+        )),
     })
 }
 

@@ -18,7 +18,6 @@ use nix::libc;
 use tempfile::TempDir;
 
 /// Where a program reads what the worker writes, and writes what the worker reads.
-#[allow(dead_code, reason = "the multilang protocol uses it")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wiring {
     /// Descriptors 3 and 4; standard output is for log lines.
@@ -39,8 +38,7 @@ pub(super) struct Program {
     /// How it is connected.
     pub(super) wiring: Wiring,
     /// The directory that its files are in, which lives as long.
-    #[expect(dead_code, reason = "it is kept, not read")]
-    pub(super) files: Option<Arc<TempDir>>,
+    pub(super) files: Arc<TempDir>,
 }
 
 /// A program that runs. None of its descriptors blocks.

@@ -66,9 +66,18 @@ pub(crate) struct Emitted<'a> {
     pub(crate) task: Option<u32>,
 }
 
-/// Does what a program says.
-#[allow(dead_code, reason = "the multilang protocol uses all of it")]
-pub(crate) trait Ear {
+/// Hears what any program may say at any time.
+pub(crate) trait Talk {
+    /// It works.
+    fn alive(&mut self);
+    /// It says that something failed.
+    fn error(&mut self, text: &str, traceback: &str);
+    /// It counts something.
+    fn metric(&mut self, name: &str, value: f64);
+}
+
+/// Does what a bolt's program says.
+pub(crate) trait Ear: Talk {
     /// It is ready to work.
     fn ready(&mut self);
     /// It emits a tuple.
@@ -115,12 +124,6 @@ pub(crate) trait Ear {
     /// # Errors
     /// If that is not what it was asked.
     fn answer(&mut self, answer: Answer) -> Result<(), Wrong>;
-    /// It works.
-    fn alive(&mut self);
-    /// It says that something failed.
-    fn error(&mut self, text: &str, traceback: &str);
-    /// It counts something.
-    fn metric(&mut self, name: &str, value: f64);
     /// A message goes back to it at once.
     fn reply(&mut self, message: Vec<u8>);
 }

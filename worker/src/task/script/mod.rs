@@ -7,6 +7,8 @@
 //! program need not wait for this task. What it says is taken only while this task may run, that is while there is room
 //! downstream; and while too much of that waits, the program is not read, and cannot go on.
 
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::sync::Weak;
@@ -208,7 +210,7 @@ impl<S: Speak> ScriptTask<S> {
         }
         let waits = now.saturating_sub(self.work.waits_since);
         if self.work.asked.is_empty() {
-            if self.work.is_ready && waits >= self.settings.answer_micros {
+            if self.work.is_ready && waits >= self.settings.answer_micros / 3 {
                 self.work.waits_since = now;
                 self.ask(Ask::Ping, Some(Asked::Ping));
             }
@@ -259,10 +261,11 @@ impl<S: Speak> ScriptTask<S> {
         let holds = self.work.holds.len() > 0;
         let ticks = self.ticks.as_ref().filter(|_| self.active || holds);
         let renewals = Some(&self.renewals).filter(|_| holds);
-        let answer = self
-            .work
-            .is_ready
-            .then_some(self.work.waits_since + self.settings.answer_micros);
+        let patience = match self.work.asked.is_empty() {
+            true => self.settings.answer_micros / 3,
+            false => self.settings.answer_micros,
+        };
+        let answer = self.work.is_ready.then_some(self.work.waits_since + patience);
         let timers = ticks.into_iter().chain(renewals).filter_map(Timer::at);
         timers.chain(answer).min()
     }

@@ -12,7 +12,7 @@ use waterspout_core::value::RowWriter;
 use super::super::Output;
 use super::super::finish::Finishing;
 use super::super::holds::{Holds, Root};
-use crate::component::script::{Answer, Ear, Emitted, Fault, Wrong};
+use crate::component::script::{Answer, Ear, Emitted, Fault, Talk, Wrong};
 use crate::component::{Emit, Held, Patience};
 
 /// What a program was asked and has not answered yet.
@@ -261,6 +261,25 @@ impl Work {
     }
 }
 
+impl Talk for Work {
+    fn alive(&mut self) {
+        self.waits_since = self.now;
+    }
+
+    fn error(&mut self, text: &str, traceback: &str) {
+        tracing::error!(traceback, "{text}");
+        self.last_error = Some(if traceback.is_empty() {
+            text.to_owned()
+        } else {
+            traceback.to_owned()
+        });
+    }
+
+    fn metric(&mut self, name: &str, value: f64) {
+        crate::component::script::count(name, value);
+    }
+}
+
 impl Ear for Work {
     fn ready(&mut self) {
         self.is_ready = true;
@@ -392,23 +411,6 @@ impl Ear for Work {
                 Ok(())
             }
         }
-    }
-
-    fn alive(&mut self) {
-        self.waits_since = self.now;
-    }
-
-    fn error(&mut self, text: &str, traceback: &str) {
-        tracing::error!(traceback, "{text}");
-        self.last_error = Some(if traceback.is_empty() {
-            text.to_owned()
-        } else {
-            traceback.to_owned()
-        });
-    }
-
-    fn metric(&mut self, name: &str, value: f64) {
-        crate::component::script::count(name, value);
     }
 
     fn reply(&mut self, message: Vec<u8>) {

@@ -117,10 +117,7 @@ impl<'a> JsonReader<'a> {
         self.expect(b'{', "map")?;
         let mut map = BTreeMap::new();
         let mut size = 0;
-        let mut items = Items {
-            left: 0,
-            is_first: true,
-        };
+        let mut items = Items::default();
         while self.next_of(&mut items, b'}')? {
             if self.peek() != Some(b'"') {
                 return Err(if self.at < self.bytes.len() {
@@ -158,7 +155,8 @@ impl<'a> JsonReader<'a> {
 
     #[inline]
     fn next_of(&mut self, items: &mut Items, end: u8) -> Result<bool, Fault> {
-        if self.eat(end) {
+        if items.is_done || self.eat(end) {
+            items.is_done = true;
             return Ok(false);
         }
         if !std::mem::take(&mut items.is_first) {
@@ -239,10 +237,7 @@ impl<'a> Read<'a> for JsonReader<'a> {
 
     fn array(&mut self) -> Result<Items, Fault> {
         self.expect(b'[', "array")?;
-        Ok(Items {
-            left: 0,
-            is_first: true,
-        })
+        Ok(Items::default())
     }
 
     #[inline]

@@ -72,8 +72,20 @@ pub(super) enum Encoding {
 pub(super) struct Items {
     /// For MessagePack.
     left: u32,
-    /// For JSON.
+    /// For JSON: nothing was read yet.
     is_first: bool,
+    /// For JSON: its end was read.
+    is_done: bool,
+}
+
+impl Default for Items {
+    fn default() -> Self {
+        Self {
+            left: 0,
+            is_first: true,
+            is_done: false,
+        }
+    }
 }
 
 /// Reads one message.

@@ -155,7 +155,10 @@ impl<'a> Read<'a> for PackReader<'a> {
     fn array(&mut self) -> Result<Items, Fault> {
         let at = self.at;
         match self.head()? {
-            Head::Array(left) => Ok(Items { left, is_first: true }),
+            Head::Array(left) => Ok(Items {
+                left,
+                ..Items::default()
+            }),
             _ => Err(Fault::Unexpected {
                 expected: "array",
                 at,
