@@ -60,9 +60,9 @@ fn a_script_that_cannot_be_loaded_ends_the_run_with_its_traceback() {
     }
 }
 
-/// The programs of scripts below a process.
-fn programs(parent: u32, name: &str) -> Vec<i32> {
-    let mut found = Vec::new();
+/// The programs of scripts below a process, at any depth.
+fn programs(ancestor: u32, name: &str) -> Vec<i32> {
+    let mut all = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry
             .file_name()
@@ -74,13 +74,23 @@ fn programs(parent: u32, name: &str) -> Vec<i32> {
         let read = |file: &str| std::fs::read_to_string(entry.path().join(file)).unwrap_or_default();
         // The name in brackets may have blanks; the state and the parent stand behind it.
         let stat = read("stat");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let is_child = fields.get(1).is_some_and(|found| *found == parent.to_string());
-        if is_child && fields[0] != "Z" && read("cmdline").contains(name) {
-            found.push(pid);
-        }
+        let mut fields = stat.rsplit(')').next().unwrap().split_whitespace();
+        let is_alive = fields.next().is_some_and(|state| state != "Z");
+        let parent: i32 = fields.next().and_then(|parent| parent.parse().ok()).unwrap_or(0);
+        all.push((pid, parent, is_alive && read("cmdline").contains(name)));
     }
-    found
+    let mut below = vec![ancestor as i32];
+    let mut next = 0;
+    while let Some(&parent) = below.get(next) {
+        below.extend(
+            all.iter()
+                .filter(|process| process.1 == parent)
+                .map(|process| process.0),
+        );
+        next += 1;
+    }
+    let is_program = |process: &&(i32, i32, bool)| process.2 && below.contains(&process.0);
+    all.iter().filter(is_program).map(|process| process.0).collect()
 }
 
 #[test]
@@ -122,7 +132,7 @@ fn a_python_program_that_is_killed_again_and_again_loses_no_tuple() {
 
 #[test]
 fn programs_do_not_outlive_the_worker_whatever_it_dies_of() {
-    let script = "    script: {python: \"import subprocess\\nsubprocess.Popen(['sleep', '1000'])\\ndef process(tup): pass\\n\"}";
+    let script = "    script: {python: \"import subprocess\\nsubprocess.Popen(['sleep', '30'])\\ndef process(tup): pass\\n\"}";
     let text = numbers(1, script, "[]").replace("count: 1,", "rate: 1000,");
     let (_directory, path) = manifest(&text);
     for args in [&[][..], &["--workers", "1"]] {

@@ -4,7 +4,7 @@
 //! else of the schema (`check`). Invariant: each rule and each pattern of the resource's schema is known here, which a
 //! test checks; so what the API server refuses is refused here too.
 
-use waterspout_core::component::{ADDRESS_PATTERN, duration};
+use waterspout_core::component::{ADDRESS_PATTERN, duration, quantity, script::ENV_PATTERN};
 
 use crate::resource::{FIELD_PATTERN, NAME_PATTERN};
 
@@ -72,7 +72,7 @@ pub(super) struct Form {
     pub(super) expected: &'static str,
 }
 
-const FORMS: [Form; 4] = [
+const FORMS: [Form; 6] = [
     Form {
         pattern: NAME_PATTERN,
         holds: is_label,
@@ -93,6 +93,16 @@ const FORMS: [Form; 4] = [
         holds: is_address,
         expected: "an address is `host:port`",
     },
+    Form {
+        pattern: quantity::PATTERN,
+        holds: |text| quantity::parse(text).is_ok(),
+        expected: "an amount of memory is a whole number with a unit: `65536Ki`, `512Mi`, `2Gi`",
+    },
+    Form {
+        pattern: ENV_PATTERN,
+        holds: is_variable,
+        expected: "the name of an environment variable has letters, digits and `_`, and no digit first",
+    },
 ];
 
 /// The form that a regular expression of the schema says.
@@ -112,6 +122,11 @@ fn is_field(text: &str) -> bool {
     let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     let bytes = text.strip_prefix('_').unwrap_or(text).as_bytes();
     bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.iter().all(inner)
+}
+
+fn is_variable(text: &str) -> bool {
+    let is_letter = |character: char| character == '_' || character.is_ascii_alphanumeric();
+    text.chars().all(is_letter) && !text.is_empty() && !text.starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn is_address(text: &str) -> bool {

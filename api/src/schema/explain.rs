@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(error, "`spec.spouts[]` has no field `fil`; did you mean `file`?");
         let error = explain("bolts.kafka").expect_err("it is not there").to_string();
         assert!(
-            error.contains("its fields are `inputs`, `name`, `count`"),
+            error.contains("its fields are `inputs`, `name`, `command`, `count`"),
             "{error}"
         );
         let error = explain("bolts.split.field.x")

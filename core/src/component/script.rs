@@ -14,6 +14,8 @@ use super::{duration, quantity};
 pub const KIND: &str = "script";
 /// The key of a command in a manifest.
 pub const COMMAND: &str = "command";
+/// What the name of an environment variable looks like, as a regular expression.
+pub const ENV_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 /// The key, in the settings of a script of a plan, of the files that its ConfigMap has.
 pub const FILES: &str = "files";
 
@@ -153,7 +155,7 @@ pub struct EnvVar {
     /// Its name: letters, digits and `_`, no digit first. Changing it makes a new revision.
     #[cfg_attr(
         feature = "schema",
-        schemars(length(min = 1, max = 253), regex(pattern = "^[A-Za-z_][A-Za-z0-9_]*$"))
+        schemars(length(min = 1, max = 253), extend("pattern" = ENV_PATTERN))
     )]
     pub name: String,
     /// Its value, empty by default. Changing it makes a new revision.
