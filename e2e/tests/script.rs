@@ -340,3 +340,59 @@ Count(serializer='{name}').run()
         assert!(finished.stderr.contains(" 3 failed"), "{finished:?}");
     }
 }
+
+#[test]
+fn a_line_filter_lets_lines_through_and_fails_what_it_cannot_work_on() {
+    let script = "    script: {shell: 'grep -v 5 | sed \"s/$/\\tend/\"'}";
+    let sink = "  - name: out\n    inputs: [{from: script, global: {}}]\n    stdout: {}\n";
+    let (_directory, path) = manifest(&(numbers(300, script, "[{fields: [number, end]}]") + sink));
+    let finished = run(&path, &[]);
+    assert!(finished.status.success(), "{finished:?}");
+    let mut lines: Vec<&str> = finished.stdout.lines().collect();
+    lines.sort_unstable();
+    let mut expected: Vec<String> = (0..300)
+        .map(|number| format!("{number}\tend"))
+        .filter(|line| !line.contains('5'))
+        .collect();
+    expected.sort_unstable();
+    assert_eq!(lines, expected);
+    let text = numbers(3, "    script: {shell: 'no-such-program-here'}", "[]");
+    let (_directory, path) = manifest(&text);
+    let mut run = Run::start(["run", path.to_str().unwrap()]);
+    wait_for("the error", Duration::from_secs(30), || {
+        assert!(run.is_running());
+        run.stderr()
+            .contains("no-such-program-here` failed")
+            .then_some(())
+    });
+    run.signal(Signal::SIGKILL);
+    run.finish(Duration::from_secs(30));
+}
+
+#[test]
+fn a_script_may_have_several_files_in_a_config_map() {
+    let script = "    script: {configMap: {name: code, key: main.py}, config: {factor: 3}}";
+    let sink = "  - name: out\n    inputs: [{from: script, global: {}}]\n    stdout: {}\n";
+    let code = "---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: code}
+data:
+  main.py: |
+    import helper
+    def process(tup):
+        return (helper.times(tup.number, context.config['factor']),)
+  helper.py: |
+    def times(a, b):
+        return a * b
+";
+    let text = [numbers(3, script, "[{fields: [number]}]").as_str(), sink, code].concat();
+    let (_directory, path) = manifest(&text);
+    let finished = run(&path, &[]);
+    assert!(finished.status.success(), "{finished:?}");
+    assert_eq!(finished.stdout, "0\n3\n6\n");
+    let (_directory, path) = manifest(text.split_once("---").unwrap().0);
+    let finished = run(&path, &[]);
+    assert!(!finished.status.success());
+    assert!(finished.stderr.contains("ConfigMap 'code'"), "{finished:?}");
+}

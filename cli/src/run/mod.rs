@@ -16,7 +16,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use tempfile::TempDir;
 use waterspout_api::manifest::Manifest;
+use waterspout_core::component::script;
 use waterspout_core::epoch::{Epoch, Member};
+use waterspout_core::graph::GraphSpec;
 use waterspout_core::placement::{WorkerIndex, place};
 use waterspout_core::plan::{PLAN_VERSION, Plan};
 use waterspout_worker::component::Components;
@@ -95,7 +97,7 @@ fn fail(problem: &str) -> ExitCode {
 
 fn run_manifest(args: &RunArgs, manifest: &Manifest, components: Components) -> anyhow::Result<Outcome> {
     let workers = args.workers.unwrap_or(1);
-    let plan = plan(manifest, workers);
+    let plan = plan(manifest, workers)?;
     let directory = RunDirectory::make(&plan)?;
     let base = base(&args.file)?;
     let mut progress = progress::Progress::start(args, manifest.name());
@@ -126,7 +128,7 @@ fn base(file: &Path) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("find the directory of '{}'", file.display()))
 }
 
-fn plan(manifest: &Manifest, workers: u32) -> Plan {
+fn plan(manifest: &Manifest, workers: u32) -> anyhow::Result<Plan> {
     let indexes: Vec<WorkerIndex> = (0..workers).map(WorkerIndex).collect();
     let members: Vec<Member> = indexes
         .iter()
@@ -136,12 +138,12 @@ fn plan(manifest: &Manifest, workers: u32) -> Plan {
             since: EPOCH,
         })
         .collect();
-    Plan {
+    Ok(Plan {
         version: PLAN_VERSION,
         topology: manifest.name().to_owned(),
         revision: "local".to_owned(),
         epoch: EPOCH,
-        graph: manifest.graph_spec().clone(),
+        graph: graph(manifest)?,
         delivery: manifest.delivery(),
         members: members.clone(),
         coordinator: WorkerIndex(0),
@@ -151,5 +153,31 @@ fn plan(manifest: &Manifest, workers: u32) -> Plan {
         active: !manifest.topology().spec.paused,
         hash_seed: 0,
         complete: false,
+    })
+}
+
+/// The graph, with the files of the scripts' ConfigMaps in it.
+fn graph(manifest: &Manifest) -> anyhow::Result<GraphSpec> {
+    let mut graph = manifest.graph_spec().clone();
+    for component in &mut graph.components {
+        let name = component
+            .config
+            .pointer("/configMap/name")
+            .and_then(|name| name.as_str());
+        let Some(name) = name.filter(|_| component.kind == script::KIND) else {
+            continue;
+        };
+        let map = manifest
+            .config_maps()
+            .iter()
+            .find(|map| map.metadata.name.as_deref() == Some(name));
+        let map = map.with_context(|| {
+            format!(
+                "find the ConfigMap '{name}' of component '{}'; a local run takes it from the manifest's file",
+                component.name
+            )
+        })?;
+        script::put_files(&mut component.config, &map.data.clone().unwrap_or_default());
     }
+    Ok(graph)
 }

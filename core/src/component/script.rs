@@ -44,7 +44,8 @@ pub struct ScriptConfig {
     pub javascript: Option<String>,
     /// A command line for `sh` that reads lines and writes lines, such as `grep -v DEBUG | cut -d' ' -f1`. A bolt only: the
     /// fields of each tuple are a line with tabs between them, and each line that comes out is a tuple of stream
-    /// `default`, which cannot be told which input it is of: it is not tracked. Changing it makes a new revision.
+    /// `default`, cut at tabs into its fields. It is run anew for up to 64 lines at a time, so it must look at each line
+    /// by itself. Changing it makes a new revision.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 8_192)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell: Option<String>,

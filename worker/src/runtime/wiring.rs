@@ -253,6 +253,9 @@ pub(crate) fn make(
     }
     if script::is_kind(&component.kind) {
         return match component.role {
+            Role::Bolt if script::is_filter(&component.config) => {
+                BoltVisitor::visit(host, script::LineFilter::new(&component.config, &context)?)
+            }
             Role::Spout => script::make_spout(&component.kind, &component.config, &context, host)?,
             Role::Bolt => script::make_bolt(&component.kind, &component.config, &context, host),
         };

@@ -96,11 +96,6 @@ fn script(
         let component = &context.component;
         ComponentError::Settings(format!("settings of component '{component}': {problem}"))
     };
-    if config.shell.is_some() {
-        return Err(wrong(
-            "this worker has no line filter yet; use `command`".to_owned(),
-        ));
-    }
     let directory = Directory::make(context)?;
     let (language, path) = if let Some(code) = &config.python {
         (Language::Python, directory.write("script.py", code)?)

@@ -13,6 +13,7 @@
 
 mod batch;
 mod codec;
+mod filter;
 mod framing;
 mod handshake;
 mod host;
@@ -37,6 +38,7 @@ use super::registry::SpoutVisitor;
 use super::{ComponentError, Context};
 use batch::BatchProtocol;
 pub(crate) use codec::Fault;
+pub(crate) use filter::LineFilter;
 pub(crate) use host::{Event, Host};
 use launch::{Launch, Speech};
 use multilang::Multilang;
@@ -78,6 +80,11 @@ pub(crate) trait ScriptVisitor {
 /// Whether components of this kind have programs of their own.
 pub(crate) fn is_kind(kind: &str) -> bool {
     kind == KIND || kind == COMMAND
+}
+
+/// Whether a script is a line filter, which is a bolt like any other.
+pub(crate) fn is_filter(config: &Value) -> bool {
+    config.get("shell").is_some_and(Value::is_string)
 }
 
 /// Starts the program of a bolt's task and hands its protocol to `visitor`.

@@ -137,7 +137,7 @@ fn reserve_low_descriptors() {
     unsafe_code,
     reason = "nothing but a hook between fork and exec can ask for a signal at the parent's death"
 )]
-fn end_with_this_thread(command: &mut Command, ends: Option<(RawFd, RawFd)>) {
+pub(super) fn end_with_this_thread(command: &mut Command, ends: Option<(RawFd, RawFd)>) {
     let parent = std::process::id() as libc::pid_t;
     let hook = move || {
         // SAFETY: plain system calls on plain numbers, which are allowed between fork and exec.
