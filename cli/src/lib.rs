@@ -41,9 +41,10 @@ pub(crate) use args::{Output, RunArgs};
 
 pub use waterspout_core::routing::Choose as Grouping;
 pub use waterspout_core::value::{Row, RowWriter, Value, ValueRef};
+pub use waterspout_worker::component::fields::{Fields, Reader, Writer};
 pub use waterspout_worker::component::{
     AsyncBolt, Bolt, ComponentError, Components, Context, Emit, EmitRoot, FieldIndex, Finished, Held, Outbox,
-    OwnedTuple, Patience, Polled, Spout, Tuple, Waker, state,
+    OwnedTuple, Patience, Polled, Spout, Tuple, Waker, fields, state,
 };
 pub use waterspout_worker::kit;
 

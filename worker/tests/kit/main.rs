@@ -5,4 +5,5 @@
 mod bolts;
 mod cases;
 mod concurrent;
+mod fields;
 mod storm;

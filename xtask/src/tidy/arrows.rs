@@ -11,10 +11,11 @@ use super::Finding;
 use crate::run::Workspace;
 
 /// The crates of the workspace, and which of them each may use.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("waterspout-core", &[]),
     ("waterspout-api", &["waterspout-core"]),
-    ("waterspout-worker", &["waterspout-core"]),
+    ("waterspout-derive", &[]),
+    ("waterspout-worker", &["waterspout-core", "waterspout-derive"]),
     ("waterspout-operator", &["waterspout-api", "waterspout-core"]),
     (
         "waterspout-cli",
@@ -129,6 +130,8 @@ mod tests {
             ("waterspout-core", "tokio", Some("dev"), false),
             ("waterspout-e2e", "waterspout-core", Some("dev"), false),
             ("waterspout-api", "kube", None, false),
+            ("waterspout-worker", "waterspout-derive", None, false),
+            ("waterspout-derive", "waterspout-core", None, true),
             ("waterspout-worker", "waterspout-api", None, true),
             ("waterspout-operator", "waterspout-worker", None, true),
             ("waterspout-worker", "waterspout-operator", Some("build"), true),

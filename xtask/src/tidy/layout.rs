@@ -22,6 +22,7 @@ const TOP_LEVEL: [&str; 25] = [
     "cli",
     "core",
     "crds",
+    "derive",
     "docs",
     "e2e",
     "examples",
