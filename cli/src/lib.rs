@@ -27,11 +27,13 @@ mod page {}
 
 mod args;
 mod explain;
+mod own;
 mod run;
 mod validate;
 
 use std::process::ExitCode;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use waterspout_core::routing::Choose;
 use waterspout_worker::program;
@@ -39,6 +41,7 @@ use waterspout_worker::program;
 use args::Command;
 pub(crate) use args::{Output, RunArgs};
 
+pub use schemars;
 pub use waterspout_core::routing::Choose as Grouping;
 pub use waterspout_core::value::{Row, RowWriter, Value, ValueRef};
 pub use waterspout_worker::component::fields::{Fields, Reader, Writer};
@@ -66,7 +69,7 @@ impl Worker {
     #[must_use]
     pub fn bolt<C, B, F>(mut self, name: &str, make: F) -> Self
     where
-        C: DeserializeOwned,
+        C: DeserializeOwned + JsonSchema,
         B: Bolt,
         F: Fn(C, &Context) -> Result<B, ComponentError> + Send + Sync + 'static,
     {
@@ -78,7 +81,7 @@ impl Worker {
     #[must_use]
     pub fn blocking_bolt<C, B, F>(mut self, name: &str, make: F) -> Self
     where
-        C: DeserializeOwned,
+        C: DeserializeOwned + JsonSchema,
         B: Bolt,
         F: Fn(C, &Context) -> Result<B, ComponentError> + Send + Sync + 'static,
     {
@@ -91,7 +94,7 @@ impl Worker {
     #[must_use]
     pub fn async_bolt<C, B, F>(mut self, name: &str, make: F) -> Self
     where
-        C: DeserializeOwned,
+        C: DeserializeOwned + JsonSchema,
         B: AsyncBolt,
         F: Fn(C, &Context) -> Result<B, ComponentError> + Send + Sync + 'static,
     {
@@ -103,7 +106,7 @@ impl Worker {
     #[must_use]
     pub fn spout<C, S, F>(mut self, name: &str, make: F) -> Self
     where
-        C: DeserializeOwned,
+        C: DeserializeOwned + JsonSchema,
         S: Spout,
         F: Fn(C, &Context) -> Result<S, ComponentError> + Send + Sync + 'static,
     {
@@ -116,7 +119,7 @@ impl Worker {
     #[must_use]
     pub fn grouping<C, G, F>(mut self, name: &str, make: F) -> Self
     where
-        C: DeserializeOwned,
+        C: DeserializeOwned + JsonSchema,
         G: Choose + 'static,
         F: Fn(C, u32) -> Result<G, ComponentError> + Send + Sync + 'static,
     {
@@ -130,7 +133,7 @@ impl Worker {
     pub fn main(self) -> ExitCode {
         match args::read() {
             Command::Run(args) => run::run(&args, self.components),
-            Command::Validate { files, output } => validate::validate(&files, output),
+            Command::Validate { files, output } => validate::validate(&files, output, &self.components),
             Command::Explain { path } => explain::explain(&path),
             Command::Worker(args) => program::main(&args, &["worker"], self.components),
         }

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use serde_json::json;
 use thiserror::Error;
 use waterspout_api::manifest::{Diagnostic, Manifest};
+use waterspout_api::resource::Topology;
 use waterspout_core::graph::Graph;
+use waterspout_worker::component::Components;
 
-use crate::Output;
+use crate::{Output, own};
 
 /// Why a manifest cannot be used.
 #[derive(Debug, Error)]
@@ -31,7 +33,7 @@ pub(crate) enum ManifestError {
 ///
 /// # Errors
 /// If it cannot be read, or something is wrong with it.
-pub(crate) fn read(path: &Path) -> Result<Manifest, ManifestError> {
+pub(crate) fn read(path: &Path, components: &Components) -> Result<Manifest, ManifestError> {
     let bytes = if path == Path::new("-") {
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
@@ -65,14 +67,15 @@ pub(crate) fn read(path: &Path) -> Result<Manifest, ManifestError> {
             "it is not UTF-8 (byte {at}, line {line}); save it as UTF-8"
         ))
     })?;
-    Manifest::parse(&path.display().to_string(), &text).map_err(ManifestError::Wrong)
+    let check = |topology: &Topology| own::faults(topology, components);
+    Manifest::parse_with(&path.display().to_string(), &text, check).map_err(ManifestError::Wrong)
 }
 
 /// Checks manifests and says what is wrong with them.
-pub(crate) fn validate(files: &[PathBuf], output: Output) -> ExitCode {
+pub(crate) fn validate(files: &[PathBuf], output: Output, components: &Components) -> ExitCode {
     let mut all_valid = true;
     for file in files {
-        let outcome = read(file);
+        let outcome = read(file, components);
         all_valid &= outcome.is_ok();
         let written = match (output, &outcome) {
             (Output::Text, Ok(manifest)) => {

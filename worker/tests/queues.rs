@@ -90,7 +90,7 @@ impl Bolt for Round {
     }
 }
 
-#[derive(serde::Deserialize)]
+#[derive(schemars::JsonSchema, serde::Deserialize)]
 struct Number {
     number: i64,
 }

@@ -13,6 +13,7 @@ mod diagnostic;
 mod document;
 mod meaning;
 mod node;
+mod own;
 mod rule;
 mod scalar;
 pub(crate) mod suggest;
@@ -30,6 +31,8 @@ use document::DocumentKind;
 use node::Node;
 
 pub use diagnostic::Diagnostic;
+pub use own::{OwnFault, Step};
+pub use suggest::nearest;
 
 /// The longest text that is read, in bytes: twice what an API server stores.
 pub const MAX_TEXT: usize = 4 << 20;
@@ -53,6 +56,20 @@ impl Manifest {
     ///
     /// What is wrong with it, in the order of the text, at least one.
     pub fn parse(name: &str, text: &str) -> Result<Self, Vec<Diagnostic>> {
+        Self::parse_with(name, text, |_| Vec::new())
+    }
+
+    /// The same for a program that has components of its own: `check` finds faults of their settings once all else is
+    /// right.
+    ///
+    /// # Errors
+    ///
+    /// As [`Manifest::parse`].
+    pub fn parse_with(
+        name: &str,
+        text: &str,
+        check: impl FnOnce(&Topology) -> Vec<OwnFault>,
+    ) -> Result<Self, Vec<Diagnostic>> {
         // A byte order mark takes no column.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.len() > MAX_TEXT {
@@ -65,7 +82,7 @@ impl Manifest {
         }
         let lines = Source::lines(text);
         let source = Source::new(name, &lines);
-        read(&source, text).map_err(|mut faults| {
+        read(&source, text, check).map_err(|mut faults| {
             faults.sort_by_key(|fault| (fault.line, fault.column));
             faults.dedup();
             faults.truncate(MAX_DIAGNOSTICS);
@@ -116,7 +133,11 @@ impl Manifest {
     }
 }
 
-fn read(source: &Source<'_>, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
+fn read(
+    source: &Source<'_>,
+    text: &str,
+    check: impl FnOnce(&Topology) -> Vec<OwnFault>,
+) -> Result<Manifest, Vec<Diagnostic>> {
     let documents = yaml::documents(source, text)?;
     if documents.is_empty() {
         let help = "a manifest starts with `apiVersion: waterspout.dev/v1alpha1` and `kind: Topology`";
@@ -158,6 +179,13 @@ fn read(source: &Source<'_>, text: &str) -> Result<Manifest, Vec<Diagnostic>> {
             .map(|fault| meaning::diagnostic(source, topology_node, fault))
             .collect()
     })?;
+    let found = check(&topology);
+    if !found.is_empty() {
+        let found = found.iter();
+        return Err(found
+            .map(|fault| own::diagnostic(source, topology_node, fault))
+            .collect());
+    }
     Ok(Manifest {
         topology,
         config_maps,

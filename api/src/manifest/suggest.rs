@@ -1,7 +1,8 @@
 //! What a wrong name was probably meant to be.
 
 /// The known name that is nearest to `wrong`, if it is near enough to be meant.
-pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A name of any length could come from outside; the known ones are short.
     let wrong: Vec<char> = wrong.chars().take(64).flat_map(char::to_lowercase).collect();
     let allowed = (wrong.len() / 3).max(1);

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &RunArgs, components: Components) -> ExitCode {
     if let Err(error) = logging::start(args.log_format, &args.log) {
         return fail(&format!("'--log {}' is no filter: {error}", args.log));
     }
-    let manifest = match validate::read(&args.file) {
+    let manifest = match validate::read(&args.file, &components) {
         Ok(manifest) => manifest,
         Err(error @ validate::ManifestError::Wrong(_)) => {
             let _ = writeln!(std::io::stderr(), "{error}");

@@ -15,8 +15,8 @@ pub struct RustConfig {
     /// start. Changing it makes a new revision.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub component: String,
-    /// Its settings, as the component defines them; none by default. The worker checks them when it starts. Changing
-    /// them makes a new revision.
+    /// Its settings, as the component defines them; none by default. `validate` and `run` of the program that has the
+    /// component check them, and so does the worker when it starts. Changing them makes a new revision.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[cfg_attr(feature = "schema", schemars(schema_with = "free"))]
     pub config: Map<String, Value>,
@@ -31,8 +31,8 @@ pub struct CustomGrouping {
     /// start. Changing it makes a new revision.
     #[cfg_attr(feature = "schema", schemars(length(min = 1, max = 63)))]
     pub grouping: String,
-    /// Its settings, as the grouping defines them; none by default. The worker checks them when it starts. Changing
-    /// them makes a new revision.
+    /// Its settings, as the grouping defines them; none by default. `validate` and `run` of the program that has the
+    /// grouping check them, and so does the worker when it starts. Changing them makes a new revision.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     #[cfg_attr(feature = "schema", schemars(schema_with = "free"))]
     pub config: Map<String, Value>,

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use waterspout_cli::{Bolt, ComponentError, Context, Emit, FieldIndex, Tuple, Worker};
 
 /// `config` in the manifest.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
     at_least: usize,

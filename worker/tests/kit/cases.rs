@@ -218,13 +218,13 @@ impl Bolt for Wrong {
     }
 }
 
-#[derive(serde::Deserialize)]
+#[derive(schemars::JsonSchema, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Times {
     times: usize,
 }
 
-#[derive(serde::Deserialize, Default)]
+#[derive(schemars::JsonSchema, serde::Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 struct ObeyConfig {
     times_out: bool,
