@@ -4,11 +4,12 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use waterspout_cli::{Bolt, ComponentError, Emit, Tuple, ValueRef, Worker};
 
 /// What a tuple of the poison does.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 enum How {
     Panic,
     Abort,
@@ -19,7 +20,7 @@ enum How {
     Stuck,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
     how: How,

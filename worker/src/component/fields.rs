@@ -234,7 +234,7 @@ fn lacks(context: &Context, name: &str, input: &InputFields) -> ComponentError {
         "component '{}' reads field '{name}', but the stream '{}' of its input '{}' has only: {}",
         context.component,
         input.name,
-        input.from,
+        input.component,
         input.fields.join(", ")
     ))
 }
@@ -287,7 +287,7 @@ impl Context {
         let inputs = self
             .inputs
             .iter()
-            .filter(|input| input.from == from && input.name == stream);
+            .filter(|input| input.component == from && input.name == stream);
         match inputs.collect::<Vec<_>>().as_slice() {
             [] => Err(ComponentError::Settings(format!(
                 "component '{}' reads the stream '{stream}' of '{from}'; name it under 'inputs'",

@@ -132,8 +132,6 @@ mod tests {
             index: 0,
             tasks: 1,
             inputs: vec![InputFields {
-                from: "in".to_owned(),
-                name: "default".to_owned(),
                 stream: 0,
                 component: "words".into(),
                 name: "default".into(),

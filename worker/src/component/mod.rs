@@ -121,10 +121,6 @@ pub struct OutputShape {
 /// One input stream of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputFields {
-    /// The component that emits it.
-    pub from: String,
-    /// The stream's name.
-    pub name: String,
     /// The stream's number in the graph; [`Tuple::stream`] has the same.
     pub stream: u16,
     /// The component that emits it.

@@ -214,8 +214,6 @@ pub(crate) fn make(
         inputs: graph
             .edges_into(component.id)
             .map(|edge| InputFields {
-                from: graph.component(edge.from).name.clone(),
-                name: graph.stream(edge.stream).name.clone(),
                 stream: edge.stream.0,
                 component: graph.component(edge.from).name.clone(),
                 name: graph.stream(edge.stream).name.clone(),
