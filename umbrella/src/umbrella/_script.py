@@ -1,0 +1,1 @@
+../../../script/python/waterspout_script.py
