@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import logging
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -51,18 +52,43 @@ def host(component: Component, context: Any) -> BoltHost | SpoutHost:
     for name, stream in type(component)._streams.items():
         # Found without asking the class, which it is in each emit.
         component.__dict__[name] = stream
-    _log_here(context)
     if isinstance(component, Spout):
         return SpoutHost(component, runtime)
     assert isinstance(component, Bolt)
     return BoltHost(component, runtime)
 
 
-def _log_here(context: Any) -> None:
-    """Lines on standard error are lines of the worker's log."""
+class _WorkerLog(logging.Handler):
+    """Hands what is logged to the worker, with its level. Threads other than the first write to standard error."""
+
+    def __init__(self, out: Any) -> None:
+        super().__init__()
+        self.out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+            if threading.current_thread() is threading.main_thread():
+                self.out.log(_level(record.levelno), text)
+            else:
+                print(text, file=sys.stderr)
+        except Exception:
+            self.handleError(record)
+
+
+def _level(number: int) -> str:
+    names = {logging.ERROR: "Error", logging.WARNING: "Warn", logging.INFO: "Info", logging.DEBUG: "Debug"}
+    return next((name for level, name in names.items() if number >= level), "Trace")
+
+
+def _begin(component: Component, runtime: Runtime, out: Any) -> None:
+    """Lets user code begin."""
+    runtime.out = out
     root = logging.getLogger()
     if not root.handlers:
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+        root.addHandler(_WorkerLog(out))
+        root.setLevel(logging.INFO)
+    component.setup()
 
 
 class _Loop:
@@ -91,7 +117,10 @@ class BoltHost:
         self.loop = _Loop()
         function = bolt.process
         runtime.is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        bolt.setup()
+
+    def start(self, out: Any) -> None:
+        """The process is about to be ready."""
+        _begin(self.bolt, self.runtime, out)
 
     def batch(self, input: int, source: int, first: int, rows: list[Any], out: Any) -> None:
         """Works on the tuples of a batch."""
@@ -106,6 +135,7 @@ class BoltHost:
         for id in runtime.held_now:
             out.hold(id)
         runtime.held_now.clear()
+        runtime.flush()
 
     def _one_by_one(self, shape: Any, first: int, rows: list[Any], out: Any) -> None:
         runtime = self.runtime
@@ -132,6 +162,9 @@ class BoltHost:
                     else:
                         runtime.value(result, id)
             except Exception as error:
+                while anchors and anchors[-1] == id:
+                    anchors.pop()
+                    sent.pop()
                 self._failed(id, error)
             id += 1
         runtime.current = None
@@ -177,9 +210,13 @@ class BoltHost:
 
     def tick(self, out: Any) -> None:
         """It is time for `tick`."""
-        for value in self._call(self.bolt.tick, out):
+        self._emit_all(self._call(self.bolt.tick, out))
+
+    def _emit_all(self, values: Iterator[Any]) -> None:
+        for value in values:
             if value is not None:
                 self.runtime.value(value, None)
+        self.runtime.flush()
 
     def finish(self, out: Any) -> bool:
         """All input has ended; whether there is more to emit."""
@@ -191,6 +228,7 @@ class BoltHost:
                 value = next(self.finishing)
             except StopIteration:
                 self.finishing = None
+                self.runtime.flush()
                 return False
             if value is not None:
                 self.runtime.value(value, None)
@@ -198,9 +236,7 @@ class BoltHost:
 
     def pause(self, out: Any) -> None:
         """What is held must be let go of."""
-        for value in self._call(self.bolt.pause, out):
-            if value is not None:
-                self.runtime.value(value, None)
+        self._emit_all(self._call(self.bolt.pause, out))
 
     def forget(self) -> None:
         """What was held failed."""
@@ -241,10 +277,21 @@ class SpoutHost:
         elif type(spout).position is not Spout.position:
             self.position = spout.position
             self.resume = spout.resume
-        spout.setup()
+
+    def start(self, out: Any) -> None:
+        """The process is about to be ready."""
+        _begin(self.spout, self.runtime, out)
 
     def poll(self, room: int, out: Any) -> int | None:
         """Emits up to `room` tuples; when to be asked again."""
+        try:
+            return self._poll(room, out)
+        except Exception as error:
+            # A spout that cannot go on begins anew.
+            out.exception(error)
+            raise SystemExit(1) from None
+
+    def _poll(self, room: int, out: Any) -> int | None:
         runtime = self.runtime
         runtime.out = out
         while self.again and room > 0:

@@ -80,6 +80,8 @@ class Runtime:
         self.is_async = False
         #: What this batch holds; what is settled before the batch is answered was never held.
         self.held_now: set[int] = set()
+        #: Held tuples that were let go of since the worker was last answered.
+        self.let_go: tuple[list[int], list[int]] = ([], [])
         #: What a spout has emitted that is not sent yet: output, user's id, row, task.
         self.roots: deque[tuple[int, Any, Any, int | None]] = deque()
         #: Its direct streams.
@@ -183,10 +185,18 @@ class Runtime:
             self.held_now.discard(id)
             if not acked:
                 self.out.fail(id)
-        elif acked:
-            self.out.ack(id)
         else:
-            self.out.fail_held(id)
+            self.let_go[0 if acked else 1].append(id)
+
+    def flush(self) -> None:
+        """Tells the worker what was held and let go of, behind all that was emitted."""
+        acked, failed = self.let_go
+        if acked or failed:
+            self.let_go = ([], [])
+            if acked:
+                self.out.ack(acked)
+            if failed:
+                self.out.fail_held(failed)
 
     # Of spouts.
 
