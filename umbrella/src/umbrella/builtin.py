@@ -20,6 +20,10 @@ Fields = str | Sequence[str]
 Streams = Mapping[str, Fields] | None
 
 
+#: Kinds that emit one field.
+_ONE_FIELD = ("file", "generator", "split")
+
+
 class _Settings:
     """What the built-in spouts and bolts have in common."""
 
@@ -33,6 +37,8 @@ class _Settings:
 
     def _set(self, kind: str, settings: Mapping[str, Any], fields: Fields | None, streams: Streams = None) -> None:
         self._kind = kind
+        if fields is not None and kind in _ONE_FIELD and len(parse_fields(fields, "a stream", self._place)) != 1:
+            raise DeclarationError(f"{type(self).__name__} emits one field, and `fields` names several", self._place)
         self._settings = {key: value for key, value in settings.items() if value is not None}
         declared = dict(streams or {})
         if fields is not None and not any(each.stream == "default" for each in type(self)._streams.values()):

@@ -55,6 +55,14 @@ def load(path: str, name: str | None = None) -> App:
     return App(root, module, file, topology_of(loaded, name or next(iter(found))))
 
 
+def app_of(topology: type[Topology]) -> App:
+    """The app that a topology was loaded from."""
+    module = sys.modules[topology.__module__]
+    file = os.path.abspath(module.__file__ or "")
+    root, name = _module_of(file)
+    return App(root, name, file, topology)
+
+
 def _module_of(file: str) -> tuple[str, str]:
     """The folder and the name to import a file by: a file of a package is a part of it."""
     root, base = os.path.split(file)

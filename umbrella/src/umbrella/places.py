@@ -5,6 +5,7 @@ Owns: finding the user's line on the stack. Leaves to others: what is wrong ther
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
@@ -40,4 +41,4 @@ def caller() -> Place:
 
 def _is_inside(file: str) -> bool:
     # `<frozen abc>` and the like are the interpreter's own.
-    return file.startswith((_HERE, "<frozen "))
+    return file.startswith((_HERE, "<frozen ")) or file == contextlib.__file__
