@@ -1,17 +1,29 @@
 //! The benchmarks: `cargo xtask bench [NAME..]`. One JSON object a line, or a table.
 //!
-//! Owns: the flags and the figures' form. Leaves to others: the workloads, each defined once in [`workloads`].
+//! Owns: the flags and the figures' form. Leaves to others: the workloads, each defined once ([`workloads`]), what one run
+//! gives ([`measure`]). Every workload runs in processes of their own, as a worker does in a pod; this program is their
+//! program, too.
 
-mod run;
+mod components;
+mod crew;
+mod measure;
 mod workloads;
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
+use waterspout_worker::program::{self, WorkerArgs};
+
+use measure::Figure;
+use workloads::Workload;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The first argument of a process that runs a share of a workload.
+const WORKER: &str = "worker";
 
 /// Measures the data plane on this machine, with default settings and metrics on.
 #[derive(Debug, Parser)]
@@ -33,25 +45,40 @@ enum Output {
     Json,
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+/// A worker of a workload.
+#[derive(Debug, Parser)]
+struct Process {
+    #[command(flatten)]
+    args: WorkerArgs,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let mut own = std::env::args_os();
+    if own.nth(1).is_some_and(|first| first == WORKER) {
+        let args = Process::parse_from(std::iter::once(WORKER.into()).chain(own)).args;
+        return Ok(program::main(&args, &[WORKER], components::all()));
+    }
+    bench(&Args::parse())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bench(args: &Args) -> anyhow::Result<()> {
     let all = workloads::all();
-    if let Some(unknown) = args
-        .names
-        .iter()
-        .find(|name| !all.iter().any(|workload| workload.name == name.as_str()))
-    {
-        let names: Vec<_> = all.iter().map(|workload| workload.name).collect();
-        anyhow::bail!(
-            "there is no workload '{unknown}'; there are: {}",
-            names.join(", ")
+    for name in &args.names {
+        anyhow::ensure!(
+            all.iter().any(|workload| workload.name == name),
+            "there is no workload '{name}'; there are: {}",
+            all.iter()
+                .map(|workload| workload.name)
+                .collect::<Vec<_>>()
+                .join(", ")
         );
     }
     let chosen = all
         .iter()
         .filter(|workload| args.names.is_empty() || args.names.iter().any(|name| name == workload.name));
     for workload in chosen {
-        let mut rates = Vec::new();
+        let mut runs: Vec<Vec<Figure>> = Vec::new();
         for number in 1..=args.runs {
             writeln!(
                 std::io::stderr(),
@@ -59,35 +86,50 @@ fn main() -> anyhow::Result<()> {
                 workload.name,
                 args.runs
             )?;
-            rates.push(run::roots_per_second(workload)?);
+            runs.push(measure::run(workload)?);
         }
-        rates.sort_by(f64::total_cmp);
-        let (min, max) = (rates[0], rates[rates.len() - 1]);
-        let median = rates[rates.len() / 2];
-        let line = match args.output {
-            Output::Json => json!({
-                "bench": workload.name,
-                "system": "waterspout",
-                "value": median,
-                "unit": "acked roots/s",
-                "min": min,
-                "median": median,
-                "max": max,
-                "runs": args.runs,
-                "config": workload.config,
-            })
-            .to_string(),
-            Output::Text => format!(
-                "{:<16} {:>6.2} M acked roots/s (min {:.2}, max {:.2}, {} runs): {}",
-                workload.name,
-                median / 1e6,
-                min / 1e6,
-                max / 1e6,
-                args.runs,
-                workload.config
-            ),
-        };
-        writeln!(std::io::stdout(), "{line}")?;
+        for index in 0..runs[0].len() {
+            let mut values: Vec<f64> = runs.iter().map(|run| run[index].value).collect();
+            values.sort_by(f64::total_cmp);
+            let line = line(args.output, workload, &runs[0][index], &values);
+            writeln!(std::io::stdout(), "{line}")?;
+        }
     }
     Ok(())
+}
+
+/// One figure of all runs, whose values are sorted.
+fn line(output: Output, workload: &Workload, figure: &Figure, values: &[f64]) -> String {
+    let name = format!("{}{}", workload.name, figure.suffix);
+    let (min, max) = (values[0], values[values.len() - 1]);
+    let median = values[values.len() / 2];
+    match output {
+        Output::Json => json!({
+            "bench": name,
+            "system": "waterspout",
+            "value": median,
+            "unit": figure.unit,
+            "min": min,
+            "median": median,
+            "max": max,
+            "runs": values.len(),
+            "config": workload.config,
+        })
+        .to_string(),
+        Output::Text => {
+            let (scale, unit) = if max >= 1e6 {
+                (1e6, format!("M {}", figure.unit))
+            } else {
+                (1.0, figure.unit.to_owned())
+            };
+            format!(
+                "{name:<28} {:>8.2} {unit:<14} (min {:.2}, max {:.2}, {} runs): {}",
+                median / scale,
+                min / scale,
+                max / scale,
+                values.len(),
+                workload.config
+            )
+        }
+    }
 }

@@ -41,6 +41,8 @@ use waterspout_worker::program;
 use args::Command;
 pub(crate) use args::{Output, RunArgs};
 
+#[doc(hidden)]
+pub use run::make_certificates;
 pub use schemars;
 pub use waterspout_core::routing::Choose as Grouping;
 pub use waterspout_core::value::{Row, RowWriter, Value, ValueRef};

@@ -9,7 +9,10 @@ use rcgen::{
 use waterspout_worker::transport::{TLS_NAME, TlsFiles};
 
 /// Makes the files `ca.pem`, `cert.pem` and `key.pem` in `directory`.
-pub(super) fn make(directory: &Path) -> anyhow::Result<TlsFiles> {
+///
+/// # Errors
+/// If they cannot be written.
+pub fn make(directory: &Path) -> anyhow::Result<TlsFiles> {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority

@@ -24,6 +24,8 @@ use waterspout_core::plan::{PLAN_VERSION, Plan};
 use waterspout_worker::component::Components;
 use waterspout_worker::logging;
 
+pub use certificates::make as make_certificates;
+
 use crate::{RunArgs, validate};
 
 /// The one epoch of a local run.

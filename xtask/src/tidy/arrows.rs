@@ -21,7 +21,10 @@ const ARROWS: [(&str, &[&str]); 10] = [
         "waterspout-cli",
         &["waterspout-api", "waterspout-worker", "waterspout-core"],
     ),
-    ("waterspout-bench", &["waterspout-worker", "waterspout-core"]),
+    (
+        "waterspout-bench",
+        &["waterspout-cli", "waterspout-worker", "waterspout-core"],
+    ),
     (
         "waterspout-e2e",
         &["waterspout-api", "waterspout-cli", "waterspout-core"],
