@@ -36,7 +36,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{ClientTlsConfig, Server};
 use waterspout_core::frame::Frame;
 use waterspout_core::ledger::LedgerEntry;
@@ -192,7 +192,6 @@ impl Transport {
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(32 << 20)
             .max_frame_size(1 << 20)
-            .tcp_nodelay(true)
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .http2_keepalive_timeout(Some(Duration::from_secs(5)));
         let mut client_tls = None;
@@ -233,7 +232,8 @@ impl Transport {
             .max_encoding_message_size(MAX_MESSAGE);
         let serving = server
             .add_service(service)
-            .serve_with_incoming(TcpListenerStream::new(listener));
+            // Credit is small and must not wait for the peer's delayed acknowledgement.
+            .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
         let serve = async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the transport stopped serving");

@@ -148,6 +148,8 @@ impl Outgoing {
             queued_frames: state.frames.len(),
             unconfirmed: state.link.unacked(),
             losses: state.losses,
+            sent_frames: state.sent_in_all.0,
+            sent_bytes: state.sent_in_all.1,
         }
     }
 
@@ -360,8 +362,10 @@ impl Outgoing {
             wire::encode(frame, target, &mut batch);
             let weight = frame.weight();
             state.frames.pop_front();
+            state.sent_in_all.0 += 1;
             state.towards(target, &self.config).credit.sent(weight as u64);
         }
+        state.sent_in_all.1 += batch.len() as u64;
         let frames = Frames {
             epoch,
             frames: batch.into(),

@@ -70,4 +70,10 @@ pub struct PeerStatus {
     pub unconfirmed: usize,
     /// How often the connection was lost.
     pub losses: u64,
+    /// Frames that were sent to it.
+    #[serde(default)]
+    pub sent_frames: u64,
+    /// Their bytes, as they are on the wire before encryption.
+    #[serde(default)]
+    pub sent_bytes: u64,
 }

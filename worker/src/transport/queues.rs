@@ -43,6 +43,8 @@ pub(super) struct State {
     /// The life of the peer that frames may go to.
     pub(super) allowed: Option<PeerId>,
     pub(super) losses: u64,
+    /// Frames that were handed to the connection, and their bytes, in all.
+    pub(super) sent_in_all: (u64, u64),
 }
 
 /// The way to one task of the peer.
