@@ -44,6 +44,9 @@ pub(crate) enum Command {
         #[arg(default_value = "")]
         path: String,
     },
+    /// Run a topology in the kit for tests, as lines on standard input say
+    #[command(hide = true)]
+    Drive(DriveArgs),
     /// Run one worker (what `run --workers` starts)
     #[command(hide = true)]
     Worker(Box<WorkerArgs>),
@@ -83,6 +86,29 @@ pub(crate) struct RunArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+}
+
+/// The flags of `waterspout drive`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DriveArgs {
+    /// The manifest
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// A spout that emits what it is told to
+    #[arg(long, value_name = "SPOUT")]
+    pub(crate) feed: Vec<String>,
+    /// A bolt that takes tuples and does nothing
+    #[arg(long, value_name = "BOLT")]
+    pub(crate) silence: Vec<String>,
+    /// What relative paths are relative to; the manifest's directory if absent
+    #[arg(long, value_name = "DIR")]
+    pub(crate) base: Option<PathBuf>,
+    /// On how many workers the tasks are placed
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub(crate) workers: u32,
+    /// What to log, on standard error
+    #[arg(long, value_name = "FILTER", default_value = "warn")]
+    pub(crate) log: String,
 }
 
 /// What the command line says.

@@ -26,6 +26,7 @@
 mod page {}
 
 mod args;
+mod drive;
 mod explain;
 mod own;
 mod run;
@@ -137,6 +138,7 @@ impl Worker {
             Command::Run(args) => run::run(&args, self.components),
             Command::Validate { files, output } => validate::validate(&files, output, &self.components),
             Command::Explain { path } => explain::explain(&path),
+            Command::Drive(args) => drive::drive(&args, self.components),
             Command::Worker(args) => program::main(&args, &["worker"], self.components),
         }
     }

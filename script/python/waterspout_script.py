@@ -157,7 +157,7 @@ def _escaped(value):
 
 def _untagged(value):
     if len(value) == 1:
-        (key, item), = value.items()
+        ((key, item),) = value.items()
         if key == "$bytes":
             return base64.b64decode(item)
         if key == "$time":
@@ -367,7 +367,7 @@ class _Link:
             raise ValueError(f"a message of {len(data)} bytes is too long; {MAX_MESSAGE} are the most")
         data = memoryview(len(data).to_bytes(4, "little") + data)
         while data:
-            data = data[os.write(self.writes, data):]
+            data = data[os.write(self.writes, data) :]
 
     def send(self, message):
         self.write(self.encoding.encode(message))

@@ -1,6 +1,6 @@
 //! A kit for tests: a bolt or a topology in this process, with inputs given and time under control.
 //!
-//! Owns: a worker without threads, sockets and clocks. Tasks are those of the data plane, and so are groupings, the
+//! Owns: a worker without threads, sockets and clocks; it waits for what programs of scripts answer. Tasks are those of the data plane, and so are groupings, the
 //! ledger, attempts and the finish; a tuple is where it goes as soon as it is emitted. Leaves to others: what needs
 //! several processes, such as losses of one of them. Invariant: the same calls lead to the same outcome.
 //!
@@ -34,7 +34,9 @@
 //! assert_eq!(kit.failed("in"), [bad]);
 //! ```
 
+mod failing;
 mod feed;
+mod outside;
 mod setup;
 mod time;
 
@@ -49,6 +51,7 @@ use waterspout_core::ledger::LedgerEntry;
 use waterspout_core::plan::ParsedPlan;
 use waterspout_core::value::{RowWriter, Value, ValueRef};
 
+pub use crate::component::script::text as values;
 pub use setup::{KitError, Setup, one_bolt, sink};
 
 use crate::component::{ComponentError, Components};
@@ -57,6 +60,9 @@ use crate::runtime::{self, Settings};
 use crate::task::{Counts, Ran, TaskCore};
 use feed::Feed;
 use time::{Bell, Time};
+
+/// How long the kit waits, in real time, for a program to be ready or to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A tuple that went from one task to another.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +95,8 @@ pub struct Kit {
     feeds: BTreeMap<String, Arc<Mutex<Feed>>>,
     active: bool,
     sent: Vec<Sent>,
+    /// By component: how many of the next tuples that go to it fail.
+    to_fail: BTreeMap<ComponentId, usize>,
 }
 
 impl Kit {
@@ -101,6 +109,7 @@ impl Kit {
         plan: ParsedPlan,
         mut components: Components,
         feeds: BTreeMap<String, Arc<Mutex<Feed>>>,
+        base: std::path::PathBuf,
     ) -> Result<Self, KitError> {
         let time = Time::start().map_err(KitError::StartTime)?;
         components.run_futures_on(time.handle());
@@ -113,7 +122,7 @@ impl Kit {
                 let settings = Settings {
                     me,
                     starts: 1,
-                    base: ".".into(),
+                    base: base.clone(),
                     shared_stdout: false,
                     json_stdout: false,
                     components: components.clone(),
@@ -146,6 +155,7 @@ impl Kit {
             feeds,
             active: true,
             sent: Vec::new(),
+            to_fail: BTreeMap::new(),
         };
         kit.settle();
         Ok(kit)
@@ -163,6 +173,24 @@ impl Kit {
         component
             .unwrap_or_else(|| panic!("there is no component '{name}'"))
             .id
+    }
+
+    /// Whether there is a component of this name.
+    pub fn has(&self, component: &str) -> bool {
+        self.plan.graph().find(component).is_some()
+    }
+
+    /// Which stream of a component this is, with its number of fields.
+    pub fn stream(&self, component: &str, stream: &str) -> Option<(usize, usize)> {
+        let id = self.plan.graph().find(component)?.id;
+        let streams = self.plan.graph().streams();
+        let mut own = streams.iter().filter(|each| each.component == id).enumerate();
+        own.find_map(|(number, each)| (each.name == stream).then_some((number, each.fields.len())))
+    }
+
+    /// Whether a spout is fed by the test.
+    pub fn is_fed(&self, spout: &str) -> bool {
+        self.feeds.contains_key(spout)
     }
 
     /// Lets a spout emit a tuple to its first stream, and lets the topology work on it. Its message id.
@@ -192,6 +220,12 @@ impl Kit {
     /// From now on a spout emits failed tuples again.
     pub fn replay(&mut self, spout: &str) {
         self.feed(spout).replays = true;
+    }
+
+    /// Lets the next `count` tuples that go to a component fail instead of being worked on.
+    pub fn fail_next(&mut self, component: &str, count: usize) {
+        let component = self.component(component);
+        *self.to_fail.entry(component).or_default() += count;
     }
 
     /// Lets time go by, and what is due in it happen.
@@ -327,11 +361,12 @@ impl Kit {
         Ok(())
     }
 
-    /// Runs every task until none has anything to do at this time.
+    /// Runs every task until none has anything to do at this time, and no program of a script is at work.
     fn settle(&mut self) {
         let mut more = true;
         while more {
             more = false;
+            let rings = self.time.rings().count();
             for task in 0..self.tasks.len() {
                 more |= self.run(task);
             }
@@ -343,6 +378,10 @@ impl Kit {
                         more = true;
                     }
                 }
+            }
+            if !more && self.tasks.iter().any(|task| task.awaits_program()) {
+                more = self.time.rings().wait(rings, PATIENCE);
+                assert!(more, "a program has neither answered nor died for {PATIENCE:?}");
             }
         }
     }
@@ -382,9 +421,26 @@ impl Kit {
             self.entries[entry.group.spout as usize].push(entry);
         }
         for shipped in shipped {
-            self.record(shipped.target, &shipped.frame);
-            self.inboxes[shipped.target as usize].push_back(shipped.frame);
+            if let Some(frame) = self.without_failures(shipped.target, shipped.frame) {
+                self.record(shipped.target, &frame);
+                self.inboxes[shipped.target as usize].push_back(frame);
+            }
         }
+    }
+
+    /// What is left of a frame when the tuples that are to fail have failed.
+    fn without_failures(&mut self, target: u32, frame: Frame) -> Option<Frame> {
+        let component = self.plan.graph().component_of(TaskId(target));
+        let to_fail = self.to_fail.get_mut(&component);
+        let failing = to_fail.map_or(0, |left| {
+            let failing = frame.rows().min(*left);
+            *left -= failing;
+            failing
+        });
+        for entry in failing::entries(&frame, failing) {
+            self.entries[entry.group.spout as usize].push(entry);
+        }
+        failing::rest(frame, failing)
     }
 
     fn record(&mut self, target: u32, frame: &Frame) {

@@ -1,6 +1,7 @@
 //! What a topology of a test is set up with, and small graphs for it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use waterspout_core::component::rust::KIND;
@@ -20,6 +21,7 @@ pub struct Setup {
     components: Components,
     delivery: Delivery,
     workers: u32,
+    base: PathBuf,
     feeds: BTreeMap<String, Arc<Mutex<Feed>>>,
 }
 
@@ -100,6 +102,7 @@ impl Setup {
             components: Components::default(),
             delivery: Delivery::default(),
             workers: 1,
+            base: ".".into(),
             feeds: BTreeMap::new(),
         }
     }
@@ -122,6 +125,29 @@ impl Setup {
     #[must_use]
     pub fn workers(mut self, workers: u32) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// What relative paths are relative to; the current directory if this is not called.
+    #[must_use]
+    pub fn base(mut self, base: PathBuf) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// Replaces a bolt by one that takes tuples and does nothing, such as a sink that would write to the outside.
+    #[must_use]
+    pub fn silence(mut self, bolt: &str) -> Self {
+        for component in self
+            .graph
+            .components
+            .iter_mut()
+            .filter(|known| known.name == bolt)
+        {
+            let sink = sink(bolt);
+            component.kind = sink.kind;
+            component.config = sink.config;
+        }
         self
     }
 
@@ -155,7 +181,7 @@ impl Setup {
         }
         self.components.bolt("kit/sink", |(): (), _| Ok(Sink));
         let plan = plan(self.graph, self.delivery, self.workers)?;
-        Kit::new(plan, self.components, self.feeds)
+        Kit::new(plan, self.components, self.feeds, self.base)
     }
 }
 

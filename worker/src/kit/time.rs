@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::outside::Rings;
 use crate::gate::Wake;
 
 /// Rounds in which every future that is ready gets its turn: some have others run for them.
@@ -21,18 +22,21 @@ pub(super) struct Time {
     runtime: Option<Runtime>,
     started: Instant,
     woken: Arc<Notify>,
+    rings: Arc<Rings>,
 }
 
 /// Hears that a task is to run.
 pub(super) struct Bell {
     rung: AtomicBool,
     any: Arc<Notify>,
+    rings: Arc<Rings>,
 }
 
 impl Wake for Bell {
     fn wake(&self) {
         self.rung.store(true, Ordering::SeqCst);
         self.any.notify_one();
+        self.rings.ring();
     }
 }
 
@@ -65,6 +69,7 @@ impl Time {
             runtime: Some(runtime),
             started,
             woken: Arc::default(),
+            rings: Arc::default(),
         })
     }
 
@@ -82,7 +87,13 @@ impl Time {
         Arc::new(Bell {
             rung: AtomicBool::new(false),
             any: Arc::clone(&self.woken),
+            rings: Arc::clone(&self.rings),
         })
+    }
+
+    /// How often a task was woken.
+    pub(super) fn rings(&self) -> &Rings {
+        &self.rings
     }
 
     /// How many futures there are.

@@ -91,6 +91,10 @@ pub trait TaskCore: Send {
     fn wake_through(&mut self, task: Weak<dyn Wake>) {
         let _ = task;
     }
+    /// Whether a program outside is at work for the task, or about to be: it will ring when it has answered.
+    fn awaits_program(&self) -> bool {
+        false
+    }
     /// Hands in the next frame. Not called while [`TaskCore::is_busy`].
     fn accept(&mut self, frame: Frame);
     /// Works until there is nothing more to do, the output budget is used up, or a time slice is over.

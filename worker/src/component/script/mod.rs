@@ -27,6 +27,7 @@ mod spawn;
 mod speak;
 mod spout;
 mod storm_spout;
+pub mod text;
 
 use std::time::Duration;
 

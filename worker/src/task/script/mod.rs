@@ -297,6 +297,10 @@ impl<S: Speak + 'static> TaskCore for ScriptTask<S> {
         self.current.is_some()
     }
 
+    fn awaits_program(&self) -> bool {
+        !self.work.asked.is_empty() || !self.work.is_ready
+    }
+
     fn wake_through(&mut self, task: Weak<dyn Wake>) {
         self.host.attach(task);
     }
