@@ -15,6 +15,8 @@ use waterspout_core::epoch::{Epoch, Member, pod_uid, whom_to_ask};
 use waterspout_core::placement::{WorkerIndex, place};
 use waterspout_core::plan::{PLAN_VERSION, ParsedPlan, Plan};
 
+use crate::program::{children, program};
+use crate::wire::{Wire, Wires, peers};
 use crate::{wait_for, waterspout};
 
 /// How long a change may take.
@@ -25,11 +27,41 @@ pub struct Crew {
     directory: TempDir,
     plan: Plan,
     workers: BTreeMap<u32, Child>,
+    wires: Option<Wires>,
+    program: PathBuf,
 }
 
 impl Crew {
     /// Starts the topology of a manifest on so many workers, and waits until it runs.
     pub fn start(manifest: &str, workers: u32) -> Self {
+        let mut crew = Self::of(manifest);
+        crew.scale(workers);
+        crew
+    }
+
+    /// The same with a wire on each way from one worker to another. Workers are started in this order, each when the one
+    /// before is up.
+    pub fn wired(manifest: &str, order: &[u32]) -> Self {
+        let mut crew = Self::of(manifest);
+        let workers = u32::try_from(order.len()).expect("there are few workers");
+        let wires = Wires::start(crew.path(), workers);
+        crew.wires = Some(wires);
+        crew.program = program("fragile-worker");
+        crew.write(workers, true);
+        for &index in order {
+            crew.start_worker(index);
+            wait_for(&format!("worker {index} to be up"), PATIENCE, || {
+                peers(crew.path(), index)
+                    .join(format!("worker-{index}.json"))
+                    .exists()
+                    .then_some(())
+            });
+        }
+        crew.wait_started();
+        crew
+    }
+
+    fn of(manifest: &str) -> Self {
         let manifest = Manifest::parse("topology.yaml", manifest).expect("the manifest is right");
         let plan = Plan {
             version: PLAN_VERSION,
@@ -47,13 +79,26 @@ impl Crew {
             hash_seed: 0,
             complete: false,
         };
-        let mut crew = Self {
+        Self {
             directory: TempDir::new().expect("a temporary directory can be made"),
             plan,
             workers: BTreeMap::new(),
-        };
-        crew.scale(workers);
-        crew
+            wires: None,
+            program: waterspout(),
+        }
+    }
+
+    /// The directory of the plan; relative paths of the manifest are relative to it.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The wire on which one worker calls another.
+    ///
+    /// # Panics
+    /// If the crew has none.
+    pub fn wire(&self, from: u32, to: u32) -> &Wire {
+        self.wires.as_ref().expect("the crew is wired").get(from, to)
     }
 
     /// Changes the number of workers, and waits until the change is carried out. How many tasks moved.
@@ -80,6 +125,28 @@ impl Crew {
 
     /// Writes a plan with so many workers, and starts those that do not run. Does not wait.
     pub fn change(&mut self, workers: u32, active: bool) {
+        self.write(workers, active);
+        for index in 0..workers {
+            self.start_worker(index);
+        }
+    }
+
+    /// Starts a worker, if it does not run.
+    fn start_worker(&mut self, index: u32) {
+        let member = self.plan.members.iter().find(|member| member.index.0 == index);
+        let since = member.expect("the plan names it").since;
+        let directory = self.directory.path();
+        let peers = match &self.wires {
+            Some(_) => peers(directory, index),
+            None => directory.join("peers"),
+        };
+        self.workers
+            .entry(index)
+            .or_insert_with(|| start(&self.program, directory, &peers, WorkerIndex(index), since));
+    }
+
+    /// Writes a plan with so many workers.
+    fn write(&mut self, workers: u32, active: bool) {
         let indexes: Vec<WorkerIndex> = (0..workers).map(WorkerIndex).collect();
         let before = self.plan.head();
         let epoch = Epoch(before.epoch.0 + 1);
@@ -105,11 +172,6 @@ impl Crew {
         let next = file.with_extension("next");
         std::fs::write(&next, self.plan.to_json()).expect("the plan can be written");
         std::fs::rename(&next, &file).expect("the plan can be replaced");
-        for member in &self.plan.members {
-            self.workers
-                .entry(member.index.0)
-                .or_insert_with(|| start(self.directory.path(), member.index, member.since));
-        }
     }
 
     /// Waits until the newest plan is carried out.
@@ -128,6 +190,22 @@ impl Crew {
     pub fn status(&self, worker: u32) -> Option<Value> {
         let text = std::fs::read(volume(self.directory.path(), worker).join("status.json")).ok()?;
         serde_json::from_slice(&text).ok()
+    }
+
+    /// The worker that the newest plan places a task on.
+    pub fn worker_of(&self, task: usize) -> u32 {
+        self.plan.placement[task].0
+    }
+
+    /// Whether a worker's parent process runs.
+    pub fn is_running(&mut self, worker: u32) -> bool {
+        let worker = self.workers.get_mut(&worker);
+        worker.is_some_and(|worker| worker.try_wait().expect("it can be waited for").is_none())
+    }
+
+    /// The process that does the work of a worker.
+    pub fn process(&self, worker: u32) -> Option<u32> {
+        children(self.parent(worker)).first().copied()
     }
 
     /// The parent process of a worker.
@@ -163,8 +241,8 @@ fn uid(index: WorkerIndex, since: Epoch) -> String {
     format!("pod-{}-{}", index.0, since.0)
 }
 
-fn start(directory: &Path, index: WorkerIndex, since: Epoch) -> Child {
-    Command::new(waterspout())
+fn start(program: &Path, directory: &Path, peers: &Path, index: WorkerIndex, since: Epoch) -> Child {
+    Command::new(program)
         .arg("worker")
         .arg("--plan")
         .arg(directory.join("plan.json"))
@@ -175,7 +253,10 @@ fn start(directory: &Path, index: WorkerIndex, since: Epoch) -> Child {
         .arg("--volume")
         .arg(volume(directory, index.0))
         .arg("--peers")
-        .arg(directory.join("peers"))
+        .arg(peers)
+        .arg("--base")
+        .arg(directory)
+        .args(["--log", "warn"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

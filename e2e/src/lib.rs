@@ -10,6 +10,7 @@ mod program;
 mod redis_server;
 mod sample;
 mod wait;
+mod wire;
 
 pub use crew::Crew;
 pub use flow::{Flow, Window};
@@ -18,3 +19,4 @@ pub use program::{Finished, Run, manifest, program, repository, target, waterspo
 pub use redis_server::RedisServer;
 pub use sample::{IDLE, printed_counts, sample_counts};
 pub use wait::wait_for;
+pub use wire::{Mode, Wire};

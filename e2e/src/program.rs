@@ -173,7 +173,7 @@ fn read(path: &Path) -> String {
 }
 
 /// The processes that a process has started.
-fn children(process: u32) -> Vec<u32> {
+pub(crate) fn children(process: u32) -> Vec<u32> {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task"))
         .into_iter()
         .flatten()
