@@ -370,6 +370,22 @@ fn a_line_filter_lets_lines_through_and_fails_what_it_cannot_work_on() {
 }
 
 #[test]
+fn a_field_may_have_any_name() {
+    for script in [
+        "python: \"def process(tup): return (tup.count + tup.get('count'),)\"",
+        "javascript: \"function process(tup) { return [tup.count + tup.get('count')]; }\"",
+    ] {
+        let script = format!("    script: {{{script}}}");
+        let sink = "  - name: out\n    inputs: [{from: script, global: {}}]\n    stdout: {}\n";
+        let text = numbers(3, &script, "[{fields: [number]}]").replacen("[number]", "[count]", 1);
+        let (_directory, path) = manifest(&(text + sink));
+        let finished = run(&path, &[]);
+        assert!(finished.status.success(), "{finished:?}");
+        assert_eq!(finished.stdout, "0\n2\n4\n");
+    }
+}
+
+#[test]
 fn a_script_may_have_several_files_in_a_config_map() {
     let script = "    script: {configMap: {name: code, key: main.py}, config: {factor: 3}}";
     let sink = "  - name: out\n    inputs: [{from: script, global: {}}]\n    stdout: {}\n";

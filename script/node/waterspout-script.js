@@ -369,14 +369,15 @@ function contextOf(hello) {
 
 /** A class with the fields of a stream as properties. */
 function tupleClass(input) {
+  const values = Symbol('values');
   class Tuple {
-    constructor(values) { this.values = values; }
-    get(name) { return this.values[input.fields.indexOf(name)]; }
+    constructor(row) { this[values] = row; }
+    get(name) { return this[values][input.fields.indexOf(name)]; }
   }
   Tuple.prototype.component = input.component;
   Tuple.prototype.stream = input.stream;
   input.fields.forEach((field, index) => {
-    Object.defineProperty(Tuple.prototype, field, { get() { return this.values[index]; }, enumerable: true });
+    Object.defineProperty(Tuple.prototype, field, { get() { return this[values][index]; }, enumerable: true });
   });
   return Tuple;
 }

@@ -499,23 +499,25 @@ class Tuple(tuple):
     """A tuple of an input: its fields by name, position and `[name]`."""
 
     __slots__ = ()
-    fields = ()
+    _names = ()
     component = stream = ""
 
     def get(self, name, default=None):
         """A field by its name."""
-        return self[self.fields.index(name)] if name in self.fields else default
+        names = type(self)._names
+        return self[names.index(name)] if name in names else default
 
     def asdict(self):
         """The fields by name."""
-        return dict(zip(self.fields, self))
+        return dict(zip(type(self)._names, self))
 
 
 def tuple_class(stream):
     """The class of the tuples of one input."""
-    members = {"__slots__": (), "fields": tuple(stream.fields), "component": stream.component, "stream": stream.stream}
+    members = {"__slots__": (), "_names": tuple(stream.fields), "component": stream.component, "stream": stream.stream}
     for index, name in enumerate(stream.fields):
-        if name.isidentifier() and not hasattr(Tuple, name):
+        # A field wins over what tuples have of that name, such as `count`.
+        if name.isidentifier():
             members[name] = property(_getter(index))
     return type("Tuple", (Tuple,), members)
 

@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -71,6 +71,8 @@ pub(super) struct State {
     pub(super) event_bytes: usize,
     pub(super) kill: Option<String>,
     pub(super) is_ready: bool,
+    /// When the program was started.
+    pub(super) began: Option<Instant>,
     pub(super) was_ever_ready: bool,
     pub(super) has_worked: bool,
     pub(super) stop: bool,
@@ -187,6 +189,10 @@ impl Host {
     pub(crate) fn is_ready(&self) {
         let mut state = lock(&self.shared);
         state.is_ready = true;
+        if let Some(began) = state.began {
+            let millis = began.elapsed().as_millis() as u64;
+            tracing::info!(millis, "the program of a script is ready");
+        }
         state.was_ever_ready = true;
     }
 

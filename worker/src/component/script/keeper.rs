@@ -136,6 +136,7 @@ impl Keeper {
             let mut state = lock(&self.shared);
             state.life += 1;
             state.waiting = Vec::new();
+            state.began = Some(began);
             state.kill = None;
             state.last_error = None;
             match running.input.try_clone() {
