@@ -49,7 +49,7 @@ pub(crate) struct Usage {
 }
 
 impl Crew {
-    /// Starts a workload, and waits until its spouts emit or `is_up` says that it is up.
+    /// Starts a workload, and waits until all its workers run it.
     pub(crate) fn start(workload: &Workload) -> anyhow::Result<Self> {
         let directory = TempDir::with_prefix("waterspout-bench-").context("make a directory for the run")?;
         let plan = plan(workload)?;

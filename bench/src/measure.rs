@@ -154,7 +154,7 @@ fn footprint(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-/// A figure a process's output is watched by: how many tuples the last component has worked on.
+/// How many tuples the last component has worked on.
 fn output(crew: &Crew) -> anyhow::Result<u64> {
     let status = crew.status(0)?;
     Ok(status
