@@ -144,27 +144,18 @@ impl Finishing {
         self.expire(now);
         let stop_at = output.bytes() + OUTPUT_BUDGET;
         while self.ledger.has_room() && output.bytes() < stop_at {
-            if let Some(message) = self.again.pop_front() {
-                if let Some(kept) = self.kept.get(&message) {
-                    let (stream, task) = (kept.stream, kept.task);
-                    output.load_row(&kept.row);
-                    self.send(message, stream, task, output, now)?;
-                }
-            } else if self.all_emitted {
+            if self.send_one_again(output, now)? {
+                continue;
+            }
+            if self.all_emitted {
                 break;
-            } else {
-                let mut rooted = Rooted {
-                    finishing: self,
-                    output,
-                    now,
-                };
-                match bolt.finish(&mut rooted)? {
-                    Finished::More => {}
-                    Finished::Done => self.all_emitted = true,
-                    Finished::Later => {
-                        self.account();
-                        return Ok(Ran::Idle(self.ledger.next_expiry()));
-                    }
+            }
+            match bolt.finish(&mut self.rooted(output, now))? {
+                Finished::More => {}
+                Finished::Done => self.all_emitted = true,
+                Finished::Later => {
+                    self.account();
+                    return Ok(Ran::Idle(self.ledger.next_expiry()));
                 }
             }
         }
@@ -179,18 +170,22 @@ impl Finishing {
     pub(super) fn resend(&mut self, output: &mut Output, now: u64) -> Result<(), ComponentError> {
         self.expire(now);
         let stop_at = output.bytes() + OUTPUT_BUDGET;
-        while self.ledger.has_room() && output.bytes() < stop_at {
-            let Some(message) = self.again.pop_front() else {
-                break;
-            };
-            if let Some(kept) = self.kept.get(&message) {
-                let (stream, task) = (kept.stream, kept.task);
-                output.load_row(&kept.row);
-                self.send(message, stream, task, output, now)?;
-            }
-        }
+        while self.ledger.has_room() && output.bytes() < stop_at && self.send_one_again(output, now)? {}
         self.account();
         Ok(())
+    }
+
+    /// Emits one again of those that failed. False if there is none.
+    fn send_one_again(&mut self, output: &mut Output, now: u64) -> Result<bool, ComponentError> {
+        let Some(message) = self.again.pop_front() else {
+            return Ok(false);
+        };
+        if let Some(kept) = self.kept.get(&message) {
+            let (stream, task) = (kept.stream, kept.task);
+            output.load_row(&kept.row);
+            self.send(message, stream, task, output, now)?;
+        }
+        Ok(true)
     }
 
     /// Whether the bolt may emit more now, and has more.
