@@ -3,12 +3,14 @@
 //! Owns: its messages, for bolts; those that spouts have too. Leaves to others: bytes ([`super::codec`]), what is done
 //! about a message ([`super::speak::Ear`]). Pure.
 
+use std::borrow::Cow;
+
 use waterspout_core::frame::Frame;
 use waterspout_core::graph::Role;
 use waterspout_core::value::{Row, RowWriter, ValueRef, check_row};
 
 use super::super::Context;
-use super::codec::{Encoding, Fault, JsonReader, JsonWriter, PackReader, PackWriter, Read, Write};
+use super::codec::{Encoding, Fault, Items, JsonReader, JsonWriter, PackReader, PackWriter, Read, Write};
 use super::handshake::{chosen, hello};
 use super::speak::{Answer, Ask, Ear, Emitted, Speak, Talk, Wrong, log};
 
@@ -92,12 +94,7 @@ impl BatchProtocol {
     }
 
     fn hear_with<'a, R: Read<'a>>(&mut self, message: &'a [u8], ear: &mut impl Ear) -> Result<(), Wrong> {
-        let mut reader = R::new(message);
-        let mut items = reader.array()?;
-        if !reader.next(&mut items)? {
-            return Err(Wrong::Rule("it wrote an empty message".to_owned()));
-        }
-        let kind = reader.text()?;
+        let (kind, mut reader, mut items) = begin::<R>(message)?;
         match kind.as_ref() {
             "done" => {
                 if !reader.next(&mut items)? {
@@ -252,6 +249,16 @@ impl BatchProtocol {
         }
         Ok(())
     }
+}
+
+/// Begins to read a message: what it is, and what is left of it.
+pub(super) fn begin<'a, R: Read<'a>>(message: &'a [u8]) -> Result<(Cow<'a, str>, R, Items), Wrong> {
+    let mut reader = R::new(message);
+    let mut items = reader.array()?;
+    if !reader.next(&mut items)? {
+        return Err(Wrong::Rule("it wrote an empty message".to_owned()));
+    }
+    Ok((reader.text()?, reader, items))
 }
 
 /// Nothing may come behind a message.

@@ -167,6 +167,12 @@ fn start(launch: &Launch, context: &Context) -> Result<Host, ComponentError> {
         .map_err(|error| ComponentError::outside("start a thread for a script", error))
 }
 
+/// That a component's program died as often as its limits allow.
+pub(crate) fn gave_up(component: &str, why: String) -> ComponentError {
+    let what = format!("the program of component '{component}' cannot be kept alive");
+    ComponentError::outside(what, why)
+}
+
 /// Whether bytes are the state of a script.
 pub(crate) fn is_state(bytes: &[u8]) -> bool {
     batch::parts(bytes).is_some()

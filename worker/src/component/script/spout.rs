@@ -11,8 +11,9 @@ use serde_json::Value as Json;
 use waterspout_core::value::{Row, RowWriter, Value};
 
 use super::super::{ComponentError, Context, EmitRoot, Polled, Spout};
-use super::batch::say;
+use super::batch::{begin, say};
 use super::codec::{Encoding, Fault, JsonReader, JsonWriter, PackReader, PackWriter, Read, Write};
+use super::gave_up;
 use super::handshake::chosen;
 use super::host::{Event, Host};
 use super::messages::{Messages, Said};
@@ -135,15 +136,7 @@ impl ScriptSpout {
                     self.acked.clear();
                     self.failed.clear();
                 }
-                Event::GaveUp(why) => {
-                    return Err(ComponentError::Outside {
-                        what: format!(
-                            "the program of component '{}' cannot be kept alive",
-                            self.component
-                        ),
-                        source: why.into(),
-                    });
-                }
+                Event::GaveUp(why) => return Err(gave_up(&self.component, why)),
                 Event::Message(message) => {
                     let heard = match self.encoding {
                         None => self.shake_hands(&message).map(|()| None),
@@ -193,12 +186,7 @@ impl ScriptSpout {
         message: &'a [u8],
         out: &mut impl EmitRoot,
     ) -> Result<Option<Answered>, Wrong> {
-        let mut reader = R::new(message);
-        let mut items = reader.array()?;
-        if !reader.next(&mut items)? {
-            return Err(Wrong::Rule("it wrote an empty message".to_owned()));
-        }
-        let kind = reader.text()?;
+        let (kind, mut reader, mut items) = begin::<R>(message)?;
         match kind.as_ref() {
             "polled" => {
                 if self.asked.pop_front().is_none() {

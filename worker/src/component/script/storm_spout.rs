@@ -13,6 +13,7 @@ use waterspout_core::value::{Row, RowWriter, Value};
 
 use super::super::{ComponentError, Context, EmitRoot, Polled, Spout};
 use super::codec::{JsonWriter, PackWriter, Write};
+use super::gave_up;
 use super::host::{Event, Host};
 use super::messages::{Messages, Said};
 use super::multilang::{hello, output, read, say, task, write};
@@ -125,15 +126,7 @@ impl StormSpout {
                     self.acked.clear();
                     self.failed.clear();
                 }
-                Event::GaveUp(why) => {
-                    return Err(ComponentError::Outside {
-                        what: format!(
-                            "the program of component '{}' cannot be kept alive",
-                            self.component
-                        ),
-                        source: why.into(),
-                    });
-                }
+                Event::GaveUp(why) => return Err(gave_up(&self.component, why)),
                 Event::Message(message) => {
                     let heard = self.hear(&message, out);
                     if let Some(error) = self.said.error.take() {

@@ -22,7 +22,7 @@ use super::bolt::Timer;
 use super::finish::Finishing;
 use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
 use crate::component::ComponentError;
-use crate::component::script::{Ask, Event, Host, Speak};
+use crate::component::script::{Ask, Event, Host, Speak, gave_up};
 use crate::gate::Wake;
 use work::{Asked, Batch, Hold, Work};
 
@@ -121,18 +121,10 @@ impl<S: Speak> ScriptTask<S> {
                     self.work.is_ready = false;
                     self.work.fail_everything();
                 }
-                Event::GaveUp(why) => return Err(self.gave_up(why)),
+                Event::GaveUp(why) => return Err(gave_up(&self.settings.component, why)),
             }
         }
         Ok(true)
-    }
-
-    fn gave_up(&self, why: String) -> ComponentError {
-        let component = &self.settings.component;
-        ComponentError::Outside {
-            what: format!("the program of component '{component}' cannot be kept alive"),
-            source: why.into(),
-        }
     }
 
     fn hear(&mut self, message: &[u8]) {
