@@ -19,7 +19,7 @@ use waterspout_worker::kit::{Kit, values};
 use waterspout_worker::logging::{self, LogFormat};
 
 use crate::args::DriveArgs;
-use crate::validate;
+use crate::{run, validate};
 
 /// A line on standard input.
 #[derive(Debug, Deserialize)]
@@ -77,7 +77,7 @@ struct Heard {
 
 /// Runs a topology as the lines say.
 pub(crate) fn drive(args: &DriveArgs, components: Components) -> ExitCode {
-    match run(args, components) {
+    match carry_out_all(args, components) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Whoever closed both does not want to hear it.
@@ -90,12 +90,12 @@ pub(crate) fn drive(args: &DriveArgs, components: Components) -> ExitCode {
     }
 }
 
-fn run(args: &DriveArgs, components: Components) -> anyhow::Result<()> {
+fn carry_out_all(args: &DriveArgs, components: Components) -> anyhow::Result<()> {
     logging::start(LogFormat::Text, &args.log).context("read the filter of the log")?;
     let manifest = validate::read(&args.file, &components)?;
     let directory = args.file.parent().unwrap_or(Path::new("."));
     let base = args.base.as_deref().unwrap_or(directory);
-    let mut setup = Kit::of(manifest.graph_spec().clone())
+    let mut setup = Kit::of(run::graph(&manifest)?)
         .components(components)
         .delivery(manifest.delivery())
         .base(

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use waterspout_e2e::{Finished, Run, manifest, printed_counts, repository, sample_counts, wait_for};
+use waterspout_e2e::{
+    Finished, Run, manifest, printed_counts, repository, sample_counts, wait_for, waterspout,
+};
 
 fn run(path: &Path, args: &[&str]) -> Finished {
     let args = [&["run", path.to_str().unwrap()], args].concat();
@@ -407,6 +409,14 @@ data:
     let finished = run(&path, &[]);
     assert!(finished.status.success(), "{finished:?}");
     assert_eq!(finished.stdout, "0\n3\n6\n");
+    // The kit for tests finds them, too.
+    let driven = Command::new(waterspout())
+        .arg("drive")
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(driven.status.success(), "{driven:?}");
+    assert_eq!(driven.stdout, b"0\n3\n6\n{}\n");
     let (_directory, path) = manifest(text.split_once("---").unwrap().0);
     let finished = run(&path, &[]);
     assert!(!finished.status.success());

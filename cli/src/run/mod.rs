@@ -159,7 +159,7 @@ fn plan(manifest: &Manifest, workers: u32) -> anyhow::Result<Plan> {
 }
 
 /// The graph, with the files of the scripts' ConfigMaps in it.
-fn graph(manifest: &Manifest) -> anyhow::Result<GraphSpec> {
+pub(crate) fn graph(manifest: &Manifest) -> anyhow::Result<GraphSpec> {
     let mut graph = manifest.graph_spec().clone();
     for component in &mut graph.components {
         let name = component
