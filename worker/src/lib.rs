@@ -11,11 +11,15 @@ pub mod http;
 pub mod kit;
 pub mod logging;
 pub mod metrics;
+mod mutation;
 mod orphans;
 pub mod parent;
 pub mod poison;
 pub mod program;
+mod rim;
 pub mod runtime;
+#[cfg(test)]
+mod simulation;
 pub mod status;
 pub mod task;
 pub mod transport;

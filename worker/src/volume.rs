@@ -44,7 +44,14 @@ pub enum VolumeError {
 #[derive(Debug, Clone)]
 pub struct Volume {
     directory: PathBuf,
+    /// The files of a simulated worker.
+    #[cfg(test)]
+    memory: Option<Memory>,
 }
+
+/// Files that are not on a disk.
+#[cfg(test)]
+pub(crate) type Memory = std::sync::Arc<std::sync::Mutex<std::collections::BTreeMap<String, Vec<u8>>>>;
 
 impl Volume {
     /// Opens a directory, and makes it if it is missing.
@@ -58,7 +65,18 @@ impl Volume {
         })?;
         Ok(Self {
             directory: directory.to_owned(),
+            #[cfg(test)]
+            memory: None,
         })
+    }
+
+    /// A volume without a disk.
+    #[cfg(test)]
+    pub(crate) fn in_memory(files: &Memory) -> Self {
+        Self {
+            directory: PathBuf::from("memory"),
+            memory: Some(std::sync::Arc::clone(files)),
+        }
     }
 
     /// The file `name`, or `None` if it was never written.
@@ -67,6 +85,14 @@ impl Volume {
     /// If it cannot be read or does not parse.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, VolumeError> {
         let path = self.directory.join(name);
+        #[cfg(test)]
+        if let Some(files) = &self.memory {
+            let files = files.lock().expect("a test that panicked is over");
+            let text = files.get(name).map(|text| serde_json::from_slice(text));
+            return text
+                .transpose()
+                .map_err(|source| VolumeError::ParseFile { path, source });
+        }
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -82,6 +108,11 @@ impl Volume {
     /// # Errors
     /// If it cannot be removed.
     pub fn remove(&self, name: &str) -> Result<(), VolumeError> {
+        #[cfg(test)]
+        if let Some(files) = &self.memory {
+            files.lock().expect("a test that panicked is over").remove(name);
+            return Ok(());
+        }
         let path = self.directory.join(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -99,6 +130,15 @@ impl Volume {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, name: &str, value: &impl Serialize) -> Result<(), VolumeError> {
+        #[cfg(test)]
+        if let Some(files) = &self.memory {
+            let text = serde_json::to_vec(value).expect("what is kept has text keys only");
+            files
+                .lock()
+                .expect("a test that panicked is over")
+                .insert(name.to_owned(), text);
+            return Ok(());
+        }
         let path = self.directory.join(name);
         write_atomically(&path, value).map_err(|source| VolumeError::WriteFile { path, source })
     }

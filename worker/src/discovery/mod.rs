@@ -21,6 +21,9 @@ pub enum Discovery {
     Machine(PlanFile, Option<Directory>),
     /// The workers are pods, and the plan is in a ConfigMap.
     Cluster(Cluster),
+    /// The workers are simulated.
+    #[cfg(test)]
+    Simulated(crate::simulation::Discovery),
 }
 
 impl Discovery {
@@ -29,6 +32,8 @@ impl Discovery {
         match self {
             Self::Machine(file, _) => file.read_again(),
             Self::Cluster(cluster) => cluster.new_plan(),
+            #[cfg(test)]
+            Self::Simulated(simulated) => simulated.new_plan(),
         }
     }
 
@@ -38,11 +43,18 @@ impl Discovery {
             // A file that cannot be read now can be at the next look.
             Self::Machine(_, directory) => Some(directory.as_ref()?.find(worker).ok()??.data),
             Self::Cluster(cluster) => cluster.find(worker),
+            #[cfg(test)]
+            Self::Simulated(simulated) => simulated.find(worker),
         }
     }
 
     /// Whether the worker outlives its topology: in a cluster its log and its status are still to be read.
     pub fn stays_when_complete(&self) -> bool {
-        matches!(self, Self::Cluster(_))
+        match self {
+            Self::Machine(..) => false,
+            Self::Cluster(_) => true,
+            #[cfg(test)]
+            Self::Simulated(_) => true,
+        }
     }
 }

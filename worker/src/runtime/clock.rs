@@ -1,6 +1,6 @@
 //! The monotonic clock of a worker.
 
-use std::time::Instant;
+use crate::rim::Instant;
 
 /// Microseconds since the worker's process began.
 #[derive(Debug, Clone, Copy)]

@@ -31,3 +31,12 @@ pub enum Command {
         here: Arc<Vec<u32>>,
     },
 }
+
+/// Whether a task is frozen, to be moved.
+pub(super) enum Freeze {
+    No,
+    /// Asked for; the next slice does it.
+    Asked,
+    /// This is its state.
+    Done(Arc<[u8]>),
+}

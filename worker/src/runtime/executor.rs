@@ -20,6 +20,7 @@ pub(super) struct Executor {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+#[derive(Default)]
 struct Shared {
     queue: Mutex<VecDeque<Arc<Slot>>>,
     ready: AtomicUsize,
@@ -34,13 +35,7 @@ impl Executor {
     /// # Errors
     /// If the system has no thread left.
     pub(super) fn start(threads: usize) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            queue: Mutex::default(),
-            ready: AtomicUsize::new(0),
-            sleeping: AtomicUsize::new(0),
-            wake: Condvar::new(),
-            stopped: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::default());
         let threads = (0..threads.max(1))
             .map(|number| {
                 let shared = Arc::clone(&shared);
@@ -53,6 +48,31 @@ impl Executor {
             shared,
             threads: Mutex::new(threads),
         })
+    }
+
+    /// Starts no threads: a simulation runs what is queued.
+    #[cfg(test)]
+    pub(super) fn without_threads() -> Self {
+        Self {
+            shared: Arc::default(),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// How many slots are queued.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.shared.ready.load(Ordering::SeqCst)
+    }
+
+    /// Takes out the slot that was queued longest, or the one after it.
+    #[cfg(test)]
+    pub(super) fn take(&self, second: bool) -> Option<Arc<Slot>> {
+        let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = usize::from(second && queue.len() > 1);
+        let slot = queue.remove(at)?;
+        self.shared.ready.fetch_sub(1, Ordering::SeqCst);
+        Some(slot)
     }
 
     /// Queues a slot that is ready.

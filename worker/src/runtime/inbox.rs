@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use waterspout_core::frame::Frame;
 
 use crate::gate::Gate;
+use crate::mutation::{Mutation, lacks};
 use crate::transport::Origin;
 
 /// Frames after which what feeds an inbox is not started any more.
@@ -61,7 +62,7 @@ impl Inbox {
             .queue
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .pop_front_if(|delivery| delivery.epoch <= epoch)?;
+            .pop_front_if(|delivery| delivery.epoch <= epoch || lacks(Mutation::NoFence))?;
         self.gate.remove(1, delivery.frame.weight());
         Some(delivery)
     }

@@ -13,9 +13,12 @@ mod inbox;
 mod positions;
 mod slot;
 mod stats;
+#[cfg(test)]
+mod stepped;
 mod timer;
 mod wiring;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +38,7 @@ pub use stats::{Latencies, Published};
 pub use wiring::{BuildError, Settings};
 pub(crate) use wiring::{Host, ledger, make};
 
+use crate::component::ComponentError;
 use crate::gate::Wake;
 use crate::task::TaskCore;
 use crate::transport::{Origin, Transport};
@@ -55,6 +59,19 @@ pub struct Failure {
 }
 
 impl Failure {
+    fn of_error(slot: &Slot, error: &ComponentError) -> Self {
+        let cause = std::error::Error::source(error).map(crate::worker::chain);
+        Self::new(slot, error.to_string(), cause)
+    }
+
+    fn of_panic(slot: &Slot, panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        Self::new(slot, format!("panicked: {text}"), None)
+    }
+
     fn new(slot: &Slot, problem: String, cause: Option<String>) -> Self {
         let problem = match cause {
             Some(cause) => format!("failed: {problem}: {cause}"),
@@ -113,10 +130,21 @@ impl Node {
         transport: Option<Arc<Transport>>,
     ) -> std::io::Result<Arc<Self>> {
         let clock = Clock::start();
-        Ok(Arc::new(Self {
+        let (executor, timer) = (Executor::start(threads)?, Timer::start(clock)?);
+        Ok(Self::of(clock, executor, timer, positions, transport))
+    }
+
+    fn of(
+        clock: Clock,
+        executor: Executor,
+        timer: Timer,
+        positions: Positions,
+        transport: Option<Arc<Transport>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
             clock,
-            executor: Executor::start(threads)?,
-            timer: Timer::start(clock)?,
+            executor,
+            timer,
             positions,
             transport,
             places: ArcSwap::default(),
@@ -124,7 +152,7 @@ impl Node {
             epoch: AtomicU64::new(0),
             failure: watch::Sender::new(None),
             threads: Mutex::default(),
-        }))
+        })
     }
 
     /// The clock of this worker.

@@ -5,7 +5,6 @@
 //! slot; a wake during a slice leads to another slice; a slice ends by itself; a task applies frames of its own epoch
 //! only, and none while it is frozen.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -14,12 +13,13 @@ use std::thread::Thread;
 use waterspout_core::finish::TaskState;
 use waterspout_core::ledger::LedgerEntry;
 
-use super::command::Command;
+use super::command::{Command, Freeze};
 use super::inbox::Inbox;
 use super::stats::Published;
 use super::{Failure, Node};
 use crate::component::ComponentError;
 use crate::gate::{Gate, Wake};
+use crate::mutation::{Mutation, lacks};
 use crate::poison::{self, Cause, Place, Tally};
 use crate::task::{MAX_OPEN_MICROS, Ran, TaskCore};
 
@@ -37,15 +37,6 @@ struct Running {
     core: Box<dyn TaskCore>,
     epoch: u64,
     downstream: Vec<Arc<Gate>>,
-}
-
-/// Whether a task is frozen, to be moved.
-enum Freeze {
-    No,
-    /// Asked for; the next slice does it.
-    Asked,
-    /// This is its state.
-    Done(Arc<[u8]>),
 }
 
 /// One task of this worker.
@@ -303,12 +294,8 @@ impl Slot {
                     self.queue();
                 }
             }
-            Ok(Err(error)) => node.fail(Failure::new(self, error.to_string(), source_of(&error))),
-            Err(panic) => node.fail(Failure::new(
-                self,
-                format!("panicked: {}", text_of(&*panic)),
-                None,
-            )),
+            Ok(Err(error)) => node.fail(Failure::of_error(self, &error)),
+            Err(panic) => node.fail(Failure::of_panic(self, &*panic)),
         }
     }
 
@@ -361,7 +348,7 @@ impl Slot {
             if let Some(from) = delivery.from {
                 node.consumed(from, self.task, delivery.frame.weight());
             }
-            if delivery.epoch == running.epoch {
+            if delivery.epoch == running.epoch || lacks(Mutation::NoFence) {
                 running.core.accept(delivery.frame);
                 return;
             }
@@ -485,14 +472,4 @@ impl Wake for Slot {
             }
         }
     }
-}
-
-fn source_of(error: &ComponentError) -> Option<String> {
-    std::error::Error::source(error).map(crate::worker::chain)
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
 }

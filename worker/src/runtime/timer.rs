@@ -55,6 +55,26 @@ impl Timer {
         })
     }
 
+    /// Starts no thread: a simulation calls [`Timer::fire`].
+    #[cfg(test)]
+    pub(super) fn without_thread(clock: Clock) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                clock,
+                state: Mutex::default(),
+                changed: Condvar::new(),
+            }),
+            thread: Mutex::default(),
+        }
+    }
+
+    /// Wakes the slots that are due, and says when the next one is, in microseconds.
+    #[cfg(test)]
+    pub(super) fn fire(&self) -> Option<u64> {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.fire(self.shared.clock.now())
+    }
+
     /// Wakes `slot` at `at` microseconds.
     pub(super) fn wake_at(&self, slot: &Arc<Slot>, at: u64) {
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,9 +110,9 @@ impl Shared {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while !state.stopped {
             let now = self.clock.now();
-            match state.due.peek().copied() {
+            match state.fire(now) {
                 None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(Reverse((at, _))) if at > now => {
+                Some(at) => {
                     let wait = Duration::from_micros(at - now);
                     state = self
                         .changed
@@ -100,18 +120,28 @@ impl Shared {
                         .unwrap_or_else(PoisonError::into_inner)
                         .0;
                 }
-                Some(Reverse((_, task))) => {
-                    state.due.pop();
-                    let slot = state
-                        .slots
-                        .get(task as usize)
-                        .and_then(|slot| slot.as_ref()?.upgrade());
-                    if let Some(slot) = slot {
-                        slot.timer_fired();
-                        slot.wake();
-                    }
-                }
             }
         }
+    }
+}
+
+impl State {
+    /// Wakes the slots that are due at `now`, and says when the next one is.
+    fn fire(&mut self, now: u64) -> Option<u64> {
+        while let Some(&Reverse((at, task))) = self.due.peek() {
+            if at > now {
+                return Some(at);
+            }
+            self.due.pop();
+            let slot = self
+                .slots
+                .get(task as usize)
+                .and_then(|slot| slot.as_ref()?.upgrade());
+            if let Some(slot) = slot {
+                slot.timer_fired();
+                slot.wake();
+            }
+        }
+        None
     }
 }

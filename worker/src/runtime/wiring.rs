@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use rand::random;
 use thiserror::Error;
 use waterspout_core::component::{DEAD_LETTERS, rust};
 use waterspout_core::graph::{Component, Edge, Graph, Grouping, Role, StreamId, TaskId};
@@ -22,6 +21,7 @@ use crate::component::script::{self, ScriptVisitor, Speak};
 use crate::component::{Bolt, ComponentError, Components, Context, InputFields, OutputShape, Spout, Waker};
 use crate::gate::Gate;
 use crate::poison::Page;
+use crate::rim;
 use crate::task::{
     BoltTask, DeadLetters, Output, OutputEdge, OutputStream, ScriptSettings, ScriptTask, SpoutTask, TaskCore,
     Tracking,
@@ -168,6 +168,8 @@ pub(super) fn open(
         || settings
             .components
             .is_blocking(&component.kind, &component.config);
+    #[cfg(test)]
+    let own_thread = own_thread && !rim::is_simulated();
     let slot = Slot::new(
         Arc::downgrade(node),
         plan.topology(),
@@ -346,7 +348,7 @@ fn output(
         })
     };
     let streams = component.streams.iter().map(stream).collect::<Result<_, _>>()?;
-    Ok(Output::new(&component.name, task, streams, random()))
+    Ok(Output::new(&component.name, task, streams, rim::random()))
 }
 
 /// The gates of what a task feeds. Edges within a cycle are left out: bounding them deadlocks.

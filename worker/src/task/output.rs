@@ -11,6 +11,7 @@ use waterspout_core::value::{Row, RowWriter};
 
 use super::open::{OpenFrames, Shipped};
 use crate::component::ComponentError;
+use crate::mutation::{Mutation, lacks};
 
 /// One output stream of a task.
 #[derive(Debug)]
@@ -361,9 +362,14 @@ impl Output {
 
     /// Ends an input frame: registers what was emitted for it, then acks it.
     pub fn end_frame(&mut self, input: &Frame) {
-        self.open.register_all();
+        if !lacks(Mutation::AckFirst) {
+            self.open.register_all();
+        }
         for held in &input.groups {
             self.open.ack(held.group, held.roots, input.id);
+        }
+        if lacks(Mutation::AckFirst) {
+            self.open.register_all();
         }
     }
 

@@ -1,41 +1,41 @@
 //! What other workers send to this one.
 //!
-//! Owns: the server's half of both streams, the check of every hello and every byte, the receiver's half of links and
+//! Owns: the called half of both streams, the check of every hello and every byte, the receiver's half of links and
 //! credits. Invariants: the reader of a stream never waits for a task; bytes that are wrong end their stream and harm
 //! nobody else; each ledger message is handed in once, in order.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
 use waterspout_core::credit::CreditReceiver;
 use waterspout_core::frame::wire;
 use waterspout_core::link::{LinkReceiver, Verdict};
 use waterspout_core::placement::WorkerIndex;
 
-use super::proto::workers_server::Workers;
+use super::grpc::Replies;
 use super::proto::{
     Credit, Credits, DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, Welcome,
     data_message, data_reply, link_message, link_reply, numbered,
 };
 use super::{Admission, Inbound, Origin, PROTOCOL_VERSION, PeerId, Refused, TransportConfig};
+use crate::mutation::{Mutation, lacks};
+use crate::rim::{Instant, sleep};
 
 /// Ledger messages after which the sender hears that it may forget them.
 const CONFIRM_EVERY: u64 = 32;
 /// How soon it is asked again whether frames belong here.
 const ADMISSION: Duration = Duration::from_millis(2);
 
-type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
 /// The receiving side of all connections.
-pub(super) struct Incoming {
+pub(crate) struct Incoming {
     config: TransportConfig,
     inbound: Arc<dyn Inbound>,
     /// By pod: only the lives of one pod have an order among themselves.
@@ -56,7 +56,7 @@ struct Received {
 /// One data stream.
 struct Connection {
     number: u64,
-    credits: Mutex<HashMap<u32, CreditReceiver>>,
+    credits: Mutex<BTreeMap<u32, CreditReceiver>>,
     /// There is credit worth a message.
     due: Notify,
 }
@@ -153,7 +153,7 @@ impl Incoming {
         loop {
             match self.inbound.admits(from, epoch) {
                 Ok(admission) => return Ok(admission),
-                Err(Refused::Now(_)) if Instant::now() < deadline => tokio::time::sleep(ADMISSION).await,
+                Err(Refused::Now(_)) if Instant::now() < deadline => sleep(ADMISSION).await,
                 Err(Refused::Now(reason) | Refused::Ever(reason)) => {
                     return Err(Status::failed_precondition(reason));
                 }
@@ -205,6 +205,7 @@ impl Incoming {
         let link = links.entry(pod).or_default();
         match link.receive(message.number, from.incarnation.start) {
             Verdict::Accept => {}
+            _ if lacks(Mutation::NoNumbers) => {}
             Verdict::Duplicate => return Ok(link.last_received()),
             Verdict::Gap { expected } => {
                 let number = message.number;
@@ -242,36 +243,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The gRPC service.
-pub(super) struct Service {
-    incoming: Arc<Incoming>,
-}
-
-impl Service {
-    pub(super) fn new(incoming: Arc<Incoming>) -> Self {
-        Self { incoming }
-    }
-}
-
-#[tonic::async_trait]
-impl Workers for Service {
-    type DataStream = Replies<DataReply>;
-    type LinkStream = Replies<LinkReply>;
-
-    async fn data(
-        &self,
-        request: Request<Streaming<DataMessage>>,
-    ) -> Result<Response<Self::DataStream>, Status> {
-        let mut messages = request.into_inner();
+impl Incoming {
+    /// Serves a data stream: reads `messages`, and answers. The work is done by whoever reads the answers.
+    ///
+    /// # Errors
+    /// If the caller is nobody who may call.
+    pub(crate) async fn data(
+        self: Arc<Self>,
+        mut messages: impl Stream<Item = Result<DataMessage, Status>> + Send + Unpin + 'static,
+    ) -> Result<Replies<DataReply>, Status> {
         let Some(DataMessage {
             kind: Some(data_message::Kind::Hello(hello)),
-        }) = messages.message().await?
+        }) = messages.next().await.transpose()?
         else {
             return Err(Status::failed_precondition(
                 "the data stream does not begin with a hello",
             ));
         };
-        let incoming = Arc::clone(&self.incoming);
+        let incoming = self;
         let from = incoming.check(&hello)?;
         let connection = incoming.open();
         let received = lock(&incoming.received).from.get(&from).copied();
@@ -282,7 +271,7 @@ impl Workers for Service {
         let work = async move {
             let read = async {
                 loop {
-                    match messages.message().await {
+                    match messages.next().await.transpose() {
                         Ok(Some(DataMessage {
                             kind: Some(data_message::Kind::Frames(batch)),
                         })) => {
@@ -323,7 +312,7 @@ impl Workers for Service {
                     }
                 }
             };
-            let end: Option<Status> = tokio::select! { end = read => end, end = grant => end };
+            let end: Option<Status> = tokio::select! { biased; end = read => end, end = grant => end };
             lock(&incoming.connections).remove(&connection.number);
             if let Some(status) = end {
                 tracing::warn!(from = %from, reason = status.message(), "refused frames");
@@ -331,25 +320,28 @@ impl Workers for Service {
                 let _ = replies.send(Err(status)).await;
             }
         };
-        Ok(Response::new(Box::pin(
+        Ok(Box::pin(
             first.chain(with_work(ReceiverStream::new(stream), work)),
-        )))
+        ))
     }
 
-    async fn link(
-        &self,
-        request: Request<Streaming<LinkMessage>>,
-    ) -> Result<Response<Self::LinkStream>, Status> {
-        let mut messages = request.into_inner();
+    /// Serves a link; see [`Incoming::data`].
+    ///
+    /// # Errors
+    /// If the caller is nobody who may call.
+    pub(crate) async fn link(
+        self: Arc<Self>,
+        mut messages: impl Stream<Item = Result<LinkMessage, Status>> + Send + Unpin + 'static,
+    ) -> Result<Replies<LinkReply>, Status> {
         let Some(LinkMessage {
             kind: Some(link_message::Kind::Hello(hello)),
-        }) = messages.message().await?
+        }) = messages.next().await.transpose()?
         else {
             return Err(Status::failed_precondition(
                 "the link does not begin with a hello",
             ));
         };
-        let incoming = Arc::clone(&self.incoming);
+        let incoming = self;
         let from = incoming.check(&hello)?;
         let last_received = incoming.last_received(from)?;
         let welcome = link_reply::Kind::Welcome(incoming.welcome(last_received));
@@ -359,7 +351,7 @@ impl Workers for Service {
             let mut confirmed = last_received;
             let mut received = last_received;
             loop {
-                let reply = match messages.message().await {
+                let reply = match messages.next().await.transpose() {
                     Ok(Some(LinkMessage {
                         kind: Some(link_message::Kind::Numbered(message)),
                     })) => {
@@ -407,9 +399,9 @@ impl Workers for Service {
                 let _ = replies.try_send(Err(status));
             });
         };
-        Ok(Response::new(Box::pin(
+        Ok(Box::pin(
             first.chain(with_work(ReceiverStream::new(stream), work)),
-        )))
+        ))
     }
 }
 

@@ -14,10 +14,13 @@
 //! and the same from B to A. Invariants: sending never blocks; what reads the network never waits for a task; what
 //! a peer in another life sent or was sent is dropped, and counted as lost.
 
+mod grpc;
 mod incoming;
 mod outgoing;
 mod peer;
 mod queues;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod tls;
 
 /// The generated messages.
@@ -35,15 +38,16 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{ClientTlsConfig, Server};
+use tonic::transport::Server;
 use waterspout_core::frame::Frame;
 use waterspout_core::ledger::LedgerEntry;
 use waterspout_core::placement::WorkerIndex;
 
 use crate::gate::Gate;
-use incoming::{Incoming, Service};
+use crate::rim::{self, Tasks};
+pub(crate) use grpc::Dial;
+use grpc::Grpc;
+pub(crate) use incoming::Incoming;
 use outgoing::Outgoing;
 pub use peer::{Origin, PeerId, PeerStatus};
 pub use tls::{TLS_NAME, TlsFiles};
@@ -164,14 +168,12 @@ pub struct Transport {
     address: SocketAddr,
     /// Until peers are let in.
     listening: Mutex<Option<(Server, TcpListener)>>,
-    client_tls: Option<ClientTlsConfig>,
+    dial: Arc<dyn Dial>,
     inbound: Arc<dyn Inbound>,
     epoch: AtomicU64,
     outgoing: RwLock<BTreeMap<WorkerIndex, Arc<Outgoing>>>,
     incoming: Arc<Incoming>,
-    tasks: Mutex<JoinSet<()>>,
-    /// Where connections run: tasks ask for them from threads of their own.
-    runtime: tokio::runtime::Handle,
+    connections: Tasks,
 }
 
 impl Transport {
@@ -188,33 +190,39 @@ impl Transport {
         let failed = |source| TransportError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let mut server = Server::builder()
-            .initial_stream_window_size(8 << 20)
-            .initial_connection_window_size(32 << 20)
-            .max_frame_size(1 << 20)
-            .http2_keepalive_interval(Some(Duration::from_secs(5)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(5)));
-        let mut client_tls = None;
+        let mut server = grpc::server();
+        let mut tls = None;
         if let Some(files) = &config.tls {
             let (server_tls, client) = files.read()?;
             server = server
                 .tls_config(server_tls)
                 .map_err(TransportError::UseTlsFiles)?;
-            client_tls = Some(client);
+            tls = Some(client);
         }
+        let transport = Self::over(config, inbound, Arc::new(Grpc { tls }), address);
+        *transport.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some((server, listener));
+        Ok(transport)
+    }
+
+    /// A transport whose streams are opened by `dial`. Who serves those of its peers is not its concern.
+    pub(crate) fn over(
+        config: TransportConfig,
+        inbound: Arc<dyn Inbound>,
+        dial: Arc<dyn Dial>,
+        address: SocketAddr,
+    ) -> Arc<Self> {
         let incoming = Arc::new(Incoming::new(config.clone(), Arc::clone(&inbound)));
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             config,
             address,
-            listening: Mutex::new(Some((server, listener))),
-            client_tls,
+            listening: Mutex::default(),
+            dial,
             inbound,
             epoch: AtomicU64::new(0),
             outgoing: RwLock::default(),
             incoming,
-            tasks: Mutex::default(),
-            runtime: tokio::runtime::Handle::current(),
-        }))
+            connections: Tasks::new(),
+        })
     }
 
     /// Lets peers in. Until then they wait.
@@ -224,25 +232,11 @@ impl Transport {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let Some((mut server, listener)) = listening else {
+        let Some((server, listener)) = listening else {
             return;
         };
-        let service = proto::workers_server::WorkersServer::new(Service::new(Arc::clone(&self.incoming)))
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE);
-        let serving = server
-            .add_service(service)
-            // Credit is small and must not wait for the peer's delayed acknowledgement.
-            .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
-        let serve = async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the transport stopped serving");
-            }
-        };
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .spawn_on(serve, &self.runtime);
+        let serving = grpc::serve(server, listener, Arc::clone(&self.incoming));
+        self.connections.spawn(serving);
     }
 
     /// Where this worker listens.
@@ -336,9 +330,14 @@ impl Transport {
             }
         };
         // What is not sent by then is failed by those who wait for it.
-        let _ = tokio::time::timeout(within, flushed).await;
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        tasks.shutdown().await;
+        let _ = rim::within(within, flushed).await;
+        self.connections.shutdown().await;
+    }
+
+    /// What takes in the streams of peers, for a simulation to serve.
+    #[cfg(test)]
+    pub(crate) fn incoming(&self) -> Arc<Incoming> {
+        Arc::clone(&self.incoming)
     }
 
     fn all(&self) -> Vec<Arc<Outgoing>> {
@@ -363,10 +362,10 @@ impl Transport {
         let outgoing = all.entry(index).or_insert_with(|| {
             let epoch = self.epoch.load(Ordering::SeqCst);
             let outgoing = Arc::new(Outgoing::new(index, epoch, &self.config));
-            let (running, inbound) = (Arc::clone(&outgoing), Arc::clone(&self.inbound));
-            let tls = self.client_tls.clone();
-            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            tasks.spawn_on(async move { running.run(inbound, tls).await }, &self.runtime);
+            let running = Arc::clone(&outgoing);
+            let (inbound, dial) = (Arc::clone(&self.inbound), Arc::clone(&self.dial));
+            self.connections
+                .spawn(async move { running.run(inbound, dial).await });
             outgoing
         });
         Arc::clone(outgoing)

@@ -6,25 +6,25 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rand::RngExt;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tokio_stream::StreamExt;
+use tonic::Status;
 use waterspout_core::frame::{Frame, wire};
 use waterspout_core::ledger::LedgerEntry;
 use waterspout_core::placement::WorkerIndex;
 
-use super::proto::workers_client::WorkersClient;
+use super::grpc::{Dial, Replies, refused};
 use super::proto::{
     DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, data_message, data_reply,
     link_message, link_reply, numbered,
 };
 use super::queues::{Payload, State};
-use super::{Inbound, MAX_MESSAGE, PROTOCOL_VERSION, PeerId, PeerStatus, TransportConfig};
+use super::{Inbound, PROTOCOL_VERSION, PeerId, PeerStatus, TransportConfig};
 use crate::gate::Gate;
+use crate::mutation::{Mutation, lacks};
+use crate::rim::{Instant, Ticks, jittered, within};
 
 /// Bytes after which a batch of frames is sent without looking for more.
 const BATCH_BYTES: usize = 256 << 10;
@@ -169,7 +169,7 @@ impl Outgoing {
     }
 
     /// Connects, and connects again, until the transport ends.
-    pub(super) async fn run(self: Arc<Self>, inbound: Arc<dyn Inbound>, tls: Option<ClientTlsConfig>) {
+    pub(super) async fn run(self: Arc<Self>, inbound: Arc<dyn Inbound>, dial: Arc<dyn Dial>) {
         let mut addresses = self.address.subscribe();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -180,38 +180,32 @@ impl Outgoing {
                 }
                 continue;
             };
-            let lived = self.connect(address, tls.clone(), &inbound).await;
+            let lived = self.connect(address, dial.as_ref(), &inbound).await;
             pause = if lived {
                 FIRST_PAUSE
             } else {
                 (pause * 2).min(LONGEST_PAUSE)
             };
-            let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.0));
             // A new address is tried at once.
-            let _ = tokio::time::timeout(jittered, addresses.changed()).await;
+            let _ = within(jittered(pause), addresses.changed()).await;
         }
     }
 
     /// One life of the two connections. True if they came up.
-    async fn connect(
-        &self,
-        address: SocketAddr,
-        tls: Option<ClientTlsConfig>,
-        inbound: &Arc<dyn Inbound>,
-    ) -> bool {
-        let opened = tokio::time::timeout(self.config.lost_after, self.open(address, tls)).await;
+    async fn connect(&self, address: SocketAddr, dial: &dyn Dial, inbound: &Arc<dyn Inbound>) -> bool {
+        let opened = within(self.config.lost_after, self.open(address, dial)).await;
         let (peer, link, data) = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(reason)) => {
+            Some(Ok(opened)) => opened,
+            Some(Err(reason)) => {
                 tracing::debug!(worker = self.index.0, %address, reason, "no connection to a worker yet");
                 return false;
             }
-            Err(_) => return false,
+            None => return false,
         };
         {
             let mut state = self.state();
             let waiting = state.frames.len() as u64;
-            if state.known == Some(peer) {
+            if state.known == Some(peer) && !lacks(Mutation::NoNumbers) {
                 state.link.reconnected_same(link.last_received);
                 state.sent = data.received + waiting;
             } else {
@@ -223,6 +217,7 @@ impl Outgoing {
         }
         inbound.peer_up(peer);
         let reason = tokio::select! {
+            biased;
             reason = self.run_link(link.out, link.replies) => reason,
             reason = self.run_data(data.out, data.replies) => reason,
             () = self.moved(address) => "it has another address now".to_owned(),
@@ -242,29 +237,20 @@ impl Outgoing {
         }
     }
 
-    async fn open(
-        &self,
-        address: SocketAddr,
-        tls: Option<ClientTlsConfig>,
-    ) -> Result<(PeerId, Link, Data), String> {
+    async fn open(&self, address: SocketAddr, dial: &dyn Dial) -> Result<(PeerId, Link, Data), String> {
         let hello = Hello {
             version: PROTOCOL_VERSION,
             topology: self.config.topology.clone(),
             from: Some(self.config.me.into()),
             to: self.index.0,
         };
-        let mut link_client = client(address, tls.clone()).await?;
         let (out, messages) = mpsc::channel(16);
         let first = LinkMessage {
             kind: Some(link_message::Kind::Hello(hello.clone())),
         };
         out.send(first).await.map_err(|error| error.to_string())?;
-        let replies = link_client
-            .link(ReceiverStream::new(messages))
-            .await
-            .map_err(|status| refused(&status))?;
-        let mut replies = replies.into_inner();
-        let (peer, last_received) = match replies.message().await.map_err(|status| refused(&status))? {
+        let mut replies = dial.link(address, messages).await?;
+        let (peer, last_received) = match next(&mut replies).await.map_err(|status| refused(&status))? {
             Some(LinkReply {
                 kind: Some(link_reply::Kind::Welcome(welcome)),
             }) => (welcome.me.as_ref().map(PeerId::from), welcome.last_received),
@@ -277,18 +263,13 @@ impl Outgoing {
             last_received,
         };
 
-        let mut data_client = client(address, tls).await?;
         let (out, messages) = mpsc::channel(2);
         let first = DataMessage {
             kind: Some(data_message::Kind::Hello(hello)),
         };
         out.send(first).await.map_err(|error| error.to_string())?;
-        let replies = data_client
-            .data(ReceiverStream::new(messages))
-            .await
-            .map_err(|status| refused(&status))?;
-        let mut replies = replies.into_inner();
-        let received = match replies.message().await.map_err(|status| refused(&status))? {
+        let mut replies = dial.data(address, messages).await?;
+        let received = match next(&mut replies).await.map_err(|status| refused(&status))? {
             Some(DataReply {
                 kind: Some(data_reply::Kind::Welcome(welcome)),
             }) if welcome.me.as_ref().map(PeerId::from) == Some(peer) => welcome.last_received,
@@ -303,7 +284,7 @@ impl Outgoing {
     }
 
     /// Sends frames and takes credit until the stream breaks.
-    async fn run_data(&self, out: mpsc::Sender<DataMessage>, mut replies: Streaming<DataReply>) -> String {
+    async fn run_data(&self, out: mpsc::Sender<DataMessage>, mut replies: Replies<DataReply>) -> String {
         let send = async {
             loop {
                 match self.next_frames() {
@@ -322,7 +303,7 @@ impl Outgoing {
         };
         let receive = async {
             loop {
-                match replies.message().await {
+                match next(&mut replies).await {
                     Ok(Some(DataReply {
                         kind: Some(data_reply::Kind::Credits(credits)),
                     })) => {
@@ -342,6 +323,7 @@ impl Outgoing {
             }
         };
         tokio::select! {
+            biased;
             reason = receive => reason,
             () = send => String::new(),
         }
@@ -376,10 +358,10 @@ impl Outgoing {
     }
 
     /// Sends ledger messages, control messages and pings until the stream breaks or is silent.
-    async fn run_link(&self, out: mpsc::Sender<LinkMessage>, mut replies: Streaming<LinkReply>) -> String {
+    async fn run_link(&self, out: mpsc::Sender<LinkMessage>, mut replies: Replies<LinkReply>) -> String {
         let heard = Mutex::new(Instant::now());
         let ping = async {
-            let mut ticks = tokio::time::interval(self.config.ping);
+            let mut ticks = Ticks::new(self.config.ping);
             for number in 0u64.. {
                 ticks.tick().await;
                 let silent = heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
@@ -411,7 +393,7 @@ impl Outgoing {
         };
         let receive = async {
             loop {
-                match replies.message().await {
+                match next(&mut replies).await {
                     Ok(Some(reply)) => {
                         *heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
                         if let Some(link_reply::Kind::Received(number)) = reply.kind {
@@ -425,6 +407,7 @@ impl Outgoing {
             }
         };
         tokio::select! {
+            biased;
             reason = receive => reason,
             reason = ping => reason,
             () = send => String::new(),
@@ -454,43 +437,19 @@ impl Outgoing {
     }
 }
 
+async fn next<T>(replies: &mut Replies<T>) -> Result<Option<T>, Status> {
+    replies.next().await.transpose()
+}
+
 struct Link {
     out: mpsc::Sender<LinkMessage>,
-    replies: Streaming<LinkReply>,
+    replies: Replies<LinkReply>,
     last_received: u64,
 }
 
 struct Data {
     out: mpsc::Sender<DataMessage>,
-    replies: Streaming<DataReply>,
+    replies: Replies<DataReply>,
     /// Frames of this epoch that the peer had taken when the stream began.
     received: u64,
-}
-
-async fn client(address: SocketAddr, tls: Option<ClientTlsConfig>) -> Result<WorkersClient<Channel>, String> {
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let endpoint =
-        Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|error| error.to_string())?;
-    let mut endpoint = endpoint
-        .initial_stream_window_size(8 << 20)
-        .initial_connection_window_size(32 << 20)
-        .tcp_nodelay(true)
-        .connect_timeout(Duration::from_secs(2));
-    if let Some(tls) = tls {
-        endpoint = endpoint.tls_config(tls).map_err(|error| error.to_string())?;
-    }
-    let channel = endpoint
-        .connect()
-        .await
-        .map_err(|error| crate::worker::chain(&error))?;
-    Ok(WorkersClient::new(channel)
-        .max_decoding_message_size(MAX_MESSAGE)
-        .max_encoding_message_size(MAX_MESSAGE))
-}
-
-fn refused(status: &tonic::Status) -> String {
-    if status.code() == tonic::Code::FailedPrecondition {
-        tracing::warn!(reason = status.message(), "a worker refuses to talk");
-    }
-    format!("{}: {}", status.code(), status.message())
 }

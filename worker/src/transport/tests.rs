@@ -6,6 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use waterspout_core::epoch::Incarnation;
 use waterspout_core::frame::{FrameBuilder, GroupId};
 use waterspout_core::ledger::Change;

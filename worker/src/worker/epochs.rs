@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use waterspout_core::epoch::{
     Action, Ballot, Config, CopyId, Event, Hello, Installation, Machine, Message, Phase, PlanHead, Saved,
@@ -16,6 +16,8 @@ use waterspout_core::plan::ParsedPlan;
 
 use super::control::{Control, CopyPart};
 use super::{WorkerError, inbound};
+use crate::mutation::{Mutation, lacks};
+use crate::rim::Instant;
 use crate::runtime::{Command, Node, Settings};
 use crate::transport::{PeerId, Transport};
 use crate::volume::{Volume, VolumeError};
@@ -27,7 +29,7 @@ const RETRY_MS: u64 = 200;
 const PART: usize = 1 << 20;
 
 /// The machine of this process, also asked by what takes frames in.
-pub(super) type SharedMachine = Arc<Mutex<Machine>>;
+pub(crate) type SharedMachine = Arc<Mutex<Machine>>;
 
 /// Makes the machine from what the processes before this one left on the volume.
 pub(super) fn machine(me: PeerId, volume: &Volume) -> Result<SharedMachine, VolumeError> {
@@ -271,7 +273,9 @@ impl Epochs {
             .slots()
             .map(|slot| slot.published().counts.pending)
             .sum();
-        let done = if draining.failed {
+        let done = if lacks(Mutation::NoDrain) {
+            true
+        } else if draining.failed {
             pending == 0
         } else {
             self.node.is_quiet() && traffic == count()
@@ -282,6 +286,7 @@ impl Epochs {
         draining.answered = true;
         let traffic = traffic
             .into_iter()
+            .filter(|_| !lacks(Mutation::NoDrain))
             .map(|(peer, (sent, received))| Traffic {
                 peer: peer.index,
                 incarnation: peer.incarnation,

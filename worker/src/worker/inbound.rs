@@ -11,6 +11,7 @@ use waterspout_core::plan::ParsedPlan;
 
 use super::control::Control;
 use super::epochs::SharedMachine;
+use crate::mutation::{Mutation, lacks};
 use crate::runtime::{Delivery, Node};
 use crate::transport::{Admission, Inbound, Origin, PeerId, Refused};
 
@@ -116,6 +117,9 @@ impl Inbound for Receiver {
 
     fn admits(&self, peer: PeerId, epoch: u64) -> Result<Admission, Refused> {
         let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        if lacks(Mutation::NoFence) {
+            return Ok(Admission::Take);
+        }
         match machine.accepts(peer.index, peer.incarnation, Epoch(epoch)) {
             // The machine is a little ahead of the tasks.
             Ok(()) if self.node.get().is_some_and(|node| node.epoch() == epoch) => Ok(Admission::Take),

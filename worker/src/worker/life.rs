@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
 use waterspout_core::epoch::{Event, Hello, Message};
 use waterspout_core::finish::{self, FinishStep, TaskState};
 use waterspout_core::graph::ComponentId;
@@ -20,6 +19,7 @@ use super::stuck::Stuck;
 use super::{Ended, STATUS, WorkerError};
 use crate::discovery::Discovery;
 use crate::poison::Culprit;
+use crate::rim::{Instant, Ticks};
 use crate::runtime::{self, Command, Node, Published};
 use crate::status::{Progress, StatusSource, WorkerStatus};
 use crate::transport::{PeerId, Transport};
@@ -111,20 +111,20 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         mut news: mpsc::UnboundedReceiver<News>,
     ) -> Result<Ended, WorkerError> {
         let mut failures = self.node.failures();
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = Ticks::new(TICK);
         let mut shutdown = std::pin::pin!(shutdown);
         self.epochs.begin()?;
         loop {
             tokio::select! {
+                biased;
                 _ = failures.changed() => {
                     if let Some(failure) = failures.borrow_and_update().clone() {
                         return Err(failure.into());
                     }
                 }
                 () = &mut shutdown, if self.leaving.is_none() => self.leave(),
+                () = ticks.tick() => self.look_after()?,
                 Some(news) = news.recv() => self.hear(news)?,
-                _ = tick.tick() => self.look_after()?,
             }
             self.notice_epoch();
             if let Some(ended) = self.end() {

@@ -8,6 +8,8 @@ mod deaths;
 mod epochs;
 mod inbound;
 mod life;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod stuck;
 
 use std::future::Future;

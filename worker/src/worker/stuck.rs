@@ -4,9 +4,10 @@
 //! one that is at the same row for too long ends the process as a panic does.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::poison::Cause;
+use crate::rim::Instant;
 use crate::runtime::{Failure, Node};
 
 /// How often tasks are looked at, at most.
