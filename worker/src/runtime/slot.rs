@@ -243,14 +243,18 @@ impl Slot {
                 std::thread::park()
             }
         }
+        if let Some(node) = self.node.upgrade() {
+            self.drop_inbox(&node);
+        }
     }
 
-    /// Ends a thread of its own.
+    /// Ends the task where it is.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.get() {
             thread.unpark();
         }
+        self.wake();
     }
 
     fn queue(&self) {
@@ -302,6 +306,7 @@ impl Slot {
     /// Works until there is nothing to do (false) or time is up (true).
     fn slice(&self, node: &Arc<Node>, running: &mut Running) -> Result<bool, ComponentError> {
         if self.stopped.load(Ordering::SeqCst) {
+            self.drop_inbox(node);
             return Ok(false);
         }
         let start = node.clock().now();
@@ -340,6 +345,15 @@ impl Slot {
         node.deliver(running.epoch, running.core.as_mut());
         self.publish(node, running.core.as_mut(), now - start)?;
         Ok(more)
+    }
+
+    /// Drops what waits for a task that is over. Those who sent it get their credit back: the task may come again.
+    fn drop_inbox(&self, node: &Node) {
+        while let Some(delivery) = self.inbox.pop(u64::MAX) {
+            if let Some(from) = delivery.from {
+                node.consumed(from, self.task, delivery.frame.weight());
+            }
+        }
     }
 
     /// Takes the next frame of the task's epoch. Older ones are dropped: their roots are failed.

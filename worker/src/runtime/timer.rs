@@ -82,7 +82,11 @@ impl Timer {
         if state.slots.len() <= task {
             state.slots.resize_with(task + 1, || None);
         }
-        state.slots[task].get_or_insert_with(|| Arc::downgrade(slot));
+        // A task that went and came back is another slot.
+        let known = state.slots[task].as_ref();
+        if known.is_none_or(|known| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(slot))) {
+            state.slots[task] = Some(Arc::downgrade(slot));
+        }
         let first = state.due.peek().is_none_or(|Reverse((first, _))| at < *first);
         state.due.push(Reverse((at, slot.task())));
         if first {
