@@ -138,7 +138,8 @@ impl<B: Bolt> BoltTask<B> {
             self.call(|bolt, out| bolt.woken(out))?;
         }
         // Without ticks, what is held may never be let go of, and a drain would wait in vain.
-        let may_tick = self.finishing.is_none() && (self.active || self.holds.len() > 0);
+        // Nor in vain does a bolt that finished hold what a spout that came back has emitted again.
+        let may_tick = self.may_tick();
         if may_tick && self.ticks.as_mut().is_some_and(|ticks| ticks.is_due(now)) {
             self.call(|bolt, out| bolt.tick(out))?;
         }
@@ -150,10 +151,14 @@ impl<B: Bolt> BoltTask<B> {
         Ok(())
     }
 
+    fn may_tick(&self) -> bool {
+        self.finishing.is_none() && self.active || self.holds.len() > 0
+    }
+
     /// When [`BoltTask::look_at_time`] has something to do next.
     fn next_time(&self) -> Option<u64> {
         let holds = self.holds.len() > 0;
-        let ticks = self.ticks.as_ref().filter(|_| self.active || holds);
+        let ticks = self.ticks.as_ref().filter(|_| self.may_tick());
         let renewals = Some(&self.renewals).filter(|_| holds);
         ticks
             .into_iter()
@@ -272,11 +277,21 @@ impl<B: Bolt> BoltTask<B> {
         if self.current.is_some() {
             return self.go_on();
         }
-        match &mut self.finishing {
-            Some(finishing) if self.active => finishing.run(&mut self.bolt, &mut self.output, now),
-            Some(finishing) => Ok(Ran::Idle(finishing.expire(now))),
-            None => Ok(Ran::Idle(self.next_time())),
-        }
+        let expiry = match &mut self.finishing {
+            Some(finishing) if self.active => {
+                // What comes of tuples that a spout emits again is no root of this bolt's.
+                self.output.emit_roots();
+                let ran = finishing.run(&mut self.bolt, &mut self.output, now);
+                self.output.end_roots();
+                match ran? {
+                    Ran::More => return Ok(Ran::More),
+                    Ran::Idle(at) => at,
+                }
+            }
+            Some(finishing) => finishing.expire(now),
+            None => None,
+        };
+        Ok(Ran::Idle(expiry.into_iter().chain(self.next_time()).min()))
     }
 }
 
@@ -367,7 +382,6 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
 
     fn finish(&mut self, ledger: LedgerSettings) {
         if self.finishing.is_none() {
-            self.output.emit_roots();
             self.finishing = Some(Finishing::new(ledger));
         }
     }

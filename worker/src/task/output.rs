@@ -105,6 +105,12 @@ impl Output {
         self.open.registers = false;
     }
 
+    /// Ends what [`Output::emit_roots`] began: what is emitted from now on belongs to the roots of the input again.
+    pub fn end_roots(&mut self) {
+        self.flush();
+        self.open.registers = true;
+    }
+
     /// Sets the time of what is emitted from now on, in microseconds.
     #[inline]
     pub fn set_time(&mut self, now: u64) {
