@@ -63,7 +63,7 @@ Examples:
     ///
     /// Runs the worker's own code in virtual time and looks whether any tuple is lost, acked in vain or left behind. The tests
     /// run 300 seeds. Prints what was met in which phase; a seed that is wrong is named, and replayed by `--seed`. About 10,000
-    /// seeds in ten minutes.
+    /// seeds in five minutes.
     #[command(after_help = "\
 Examples:
   cargo xtask simulate                      run 10,000 seeds
