@@ -1,10 +1,13 @@
-//! A worker with a bolt of its own. Try it: `cargo run --release -p rust-worker -- run examples/rust-worker/topology.yaml`
+//! A worker with a bolt of its own; README.md says how to run it.
 
 use std::process::ExitCode;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use waterspout_cli::{Bolt, ComponentError, Context, Emit, FieldIndex, Tuple, Worker};
+
+#[cfg(test)]
+mod tests;
 
 /// `config` in the manifest.
 #[derive(Deserialize, JsonSchema)]
