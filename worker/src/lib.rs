@@ -4,6 +4,7 @@
 //! workers, discovery, the parent process and the endpoints of a worker. Leaves to others: the Topology resource
 //! (crate `waterspout-api`), and everything pure (crate `waterspout-core`).
 
+mod capacity;
 pub mod component;
 pub mod discovery;
 pub mod gate;

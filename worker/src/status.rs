@@ -4,9 +4,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use waterspout_core::finish::TaskState;
+use waterspout_core::graph::{ComponentId, Graph};
 use waterspout_core::plan::ParsedPlan;
 
-use crate::runtime::{Failure, Node};
+use crate::capacity::Capacity;
+use crate::component::Measures;
+use crate::runtime::{Failure, Node, Published, Samples, Slot};
 use crate::transport::{PeerId, PeerStatus, Transport};
 
 /// The status of one worker.
@@ -51,6 +54,9 @@ pub struct TaskStatus {
     pub executed: u64,
     /// Tuples emitted.
     pub emitted: u64,
+    /// Their bytes, once for each task that one goes to.
+    #[serde(default)]
+    pub emitted_bytes: u64,
     /// Roots acked.
     pub acked: u64,
     /// Roots that a task failed.
@@ -63,6 +69,9 @@ pub struct TaskStatus {
     /// Roots that were given up after their last attempt.
     #[serde(default)]
     pub dead: u64,
+    /// Roots that were given up and are kept, since nobody reads them.
+    #[serde(default)]
+    pub letters: u64,
     /// Tuples that a bolt holds.
     #[serde(default)]
     pub held: u64,
@@ -74,6 +83,16 @@ pub struct TaskStatus {
     pub inbox_bytes: usize,
     /// Time spent working, in seconds.
     pub busy_seconds: f64,
+    /// The share of the last ten seconds that it worked, 0 to 1.
+    #[serde(default)]
+    pub capacity: f64,
+    /// How many tuples took how long to work on: a count for each of [`crate::runtime::EXECUTE_BOUNDS`], and one more for
+    /// what took longer; empty if the task works on none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub executions: Vec<u64>,
+    /// Time spent on these tuples, in seconds.
+    #[serde(default)]
+    pub execute_seconds: f64,
     /// Emit to ack: pairs of microseconds and count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub latency: Vec<(u64, u64)>,
@@ -102,11 +121,13 @@ pub struct StatusSource {
     transport: OnceLock<Arc<Transport>>,
     progress: Mutex<Progress>,
     plan: Mutex<Option<Arc<ParsedPlan>>>,
+    measures: Measures,
+    capacity: Mutex<Capacity>,
 }
 
 impl StatusSource {
     /// The status of a worker that has no plan yet.
-    pub fn new(me: PeerId) -> Self {
+    pub(crate) fn new(me: PeerId, measures: Measures) -> Self {
         Self {
             me,
             topology: OnceLock::new(),
@@ -114,7 +135,30 @@ impl StatusSource {
             transport: OnceLock::new(),
             progress: Mutex::default(),
             plan: Mutex::default(),
+            measures,
+            capacity: Mutex::default(),
         }
+    }
+
+    /// The metrics of the components' own code.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
+    /// The spouts' tasks here.
+    pub(crate) fn spouts(&self) -> Vec<Arc<Slot>> {
+        let slots = self.node.get().map(|node| node.slots()).into_iter().flatten();
+        slots.filter(|slot| slot.letters().is_some()).collect()
+    }
+
+    /// Samples of what a component emits here; `None` if too many look on, or nothing runs yet.
+    pub(crate) fn tap(&self, graph: &Graph, component: ComponentId, rate: u32) -> Option<Samples> {
+        self.node.get()?.taps().open(graph, component, rate)
+    }
+
+    /// The newest plan that is known.
+    pub(crate) fn parsed_plan(&self) -> Option<Arc<ParsedPlan>> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// This plan is the newest one that is known.
@@ -125,8 +169,7 @@ impl StatusSource {
 
     /// The newest plan that is known, as it is written.
     pub fn plan(&self) -> Option<String> {
-        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        plan.map(|plan| plan.plan().to_json())
+        self.parsed_plan().map(|plan| plan.plan().to_json())
     }
 
     /// From now on the status has the tasks of `node` and the peers of `transport`. The first call counts.
@@ -169,7 +212,7 @@ impl StatusSource {
             newest_epoch: progress.newest_epoch,
             phase: progress.phase,
             complete: progress.complete,
-            tasks: self.node.get().map_or_else(Vec::new, |node| tasks(node)),
+            tasks: self.node.get().map_or_else(Vec::new, |node| self.tasks(node)),
             peers: self
                 .transport
                 .get()
@@ -178,28 +221,45 @@ impl StatusSource {
     }
 }
 
-fn tasks(node: &Node) -> Vec<TaskStatus> {
-    node.slots()
-        .map(|slot| {
-            let published = slot.published();
+impl StatusSource {
+    fn tasks(&self, node: &Node) -> Vec<TaskStatus> {
+        let slots: Vec<_> = node.slots().map(|slot| (slot.published(), slot)).collect();
+        let busy = slots
+            .iter()
+            .map(|(published, slot)| (slot.task(), published.busy_micros));
+        let busy = busy.collect();
+        let mut capacity = self.capacity.lock().unwrap_or_else(PoisonError::into_inner);
+        let capacities = capacity.look(node.clock().now(), busy);
+        let status = |(published, slot): (Published, Arc<Slot>)| {
+            let executions = &published.executions;
+            let works = executions.counts.iter().any(|count| *count > 0);
             TaskStatus {
                 component: slot.component().to_owned(),
                 task: slot.task(),
                 state: published.state,
                 executed: published.counts.executed,
                 emitted: published.counts.emitted,
+                emitted_bytes: published.counts.emitted_bytes,
                 acked: published.counts.acked,
                 failed: published.counts.failed,
                 timed_out: published.counts.timed_out,
                 lost: published.counts.lost,
                 dead: published.counts.dead,
+                letters: slot.letters().map_or(0, |letters| letters.len() as u64),
                 held: published.counts.held,
                 pending: published.counts.pending,
                 inbox_frames: slot.inbox().gate().frames(),
                 inbox_bytes: slot.inbox().gate().bytes(),
                 busy_seconds: published.busy_micros as f64 / 1e6,
+                capacity: capacities.get(&slot.task()).copied().unwrap_or(0.0),
+                execute_seconds: executions.micros as f64 / 1e6,
+                executions: match works {
+                    true => executions.counts.to_vec(),
+                    false => Vec::new(),
+                },
                 latency: published.latency.values(),
             }
-        })
-        .collect()
+        };
+        slots.into_iter().map(status).collect()
+    }
 }

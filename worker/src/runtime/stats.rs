@@ -20,6 +20,8 @@ pub struct Published {
     pub state: TaskState,
     /// Emit to ack, for spouts.
     pub latency: Latencies,
+    /// How long tuples were worked on, for bolts.
+    pub executions: Executions,
 }
 
 impl Default for Published {
@@ -30,7 +32,59 @@ impl Default for Published {
             busy_micros: 0,
             state: TaskState::Running,
             latency: Latencies::default(),
+            executions: Executions::default(),
         }
+    }
+}
+
+/// Upper bounds of the time that work on one tuple takes, in nanoseconds.
+pub const EXECUTE_BOUNDS: [u64; 18] = [
+    50,
+    100,
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    50_000,
+    100_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+    10_000_000_000,
+    60_000_000_000,
+];
+
+/// How long the tuples of a bolt were worked on. The time is taken once a run, which is at most a frame and about a
+/// millisecond long, and shared out evenly: so it costs nothing per tuple, and one that is slow is alone in its run, or nearly.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Executions {
+    /// How many had been worked on before.
+    executed: u64,
+    /// How many took no longer than each of [`EXECUTE_BOUNDS`], and longer than the one before; the last ones took longer
+    /// than all.
+    pub counts: [u64; EXECUTE_BOUNDS.len() + 1],
+    /// Time in all, in microseconds.
+    pub micros: u64,
+}
+
+impl Executions {
+    /// A run took so many microseconds, and `executed` tuples are worked on by now.
+    #[inline]
+    pub fn ran(&mut self, executed: u64, micros: u64) {
+        let tuples = executed - self.executed;
+        if tuples == 0 {
+            return;
+        }
+        self.executed = executed;
+        self.micros += micros;
+        let nanos = micros.saturating_mul(1_000) / tuples;
+        let bucket = EXECUTE_BOUNDS.partition_point(|&bound| bound < nanos);
+        self.counts[bucket] += tuples;
     }
 }
 
@@ -82,5 +136,25 @@ impl fmt::Debug for Latencies {
             self.quantile(0.5),
             self.quantile(0.99)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_counts_for_each_of_its_tuples_with_an_equal_share_of_its_time() {
+        let mut executions = Executions::default();
+        executions.ran(0, 700);
+        assert_eq!(executions, Executions::default(), "a run without tuples is none");
+        executions.ran(100, 50);
+        executions.ran(101, 30_000);
+        executions.ran(102, 70_000_000);
+        let at = |nanos: u64| EXECUTE_BOUNDS.iter().position(|&bound| bound == nanos);
+        assert_eq!(executions.counts[at(500).expect("it is a bound")], 100);
+        assert_eq!(executions.counts[at(100_000_000).expect("it is a bound")], 1);
+        assert_eq!(executions.counts[EXECUTE_BOUNDS.len()], 1);
+        assert_eq!(executions.micros, 70_030_050);
     }
 }
