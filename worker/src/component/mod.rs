@@ -13,6 +13,7 @@ pub mod file_spout;
 mod futures;
 pub mod generator;
 pub mod line;
+mod measure;
 pub mod own;
 pub mod redis;
 pub mod registry;
@@ -34,6 +35,8 @@ pub use concurrent::{AsyncBolt, Outbox, OwnedTuple};
 pub(crate) use emit::Dropped;
 pub use emit::{Emit, EmitRoot, Held, Patience};
 pub(crate) use futures::Futures;
+pub(crate) use measure::Measures;
+pub use measure::{Counter, Gauge, Histogram};
 pub use own::Components;
 pub use waker::Waker;
 
@@ -103,6 +106,7 @@ pub struct Context {
 pub(crate) struct Services {
     pub(crate) futures: Futures,
     pub(crate) waker: Waker,
+    pub(crate) measures: Measures,
 }
 
 /// One output stream of a component.

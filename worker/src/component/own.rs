@@ -16,7 +16,7 @@ use waterspout_core::routing::Choose;
 
 use super::concurrent::Concurrent;
 use super::registry::{self, BoltVisitor, SpoutVisitor};
-use super::{AsyncBolt, Bolt, ComponentError, Context, Futures, Services, Spout};
+use super::{AsyncBolt, Bolt, ComponentError, Context, Futures, Measures, Services, Spout, Waker};
 use crate::runtime::Host;
 use crate::task::TaskCore;
 
@@ -71,6 +71,7 @@ pub struct Components {
     own: BTreeMap<String, Own>,
     groupings: BTreeMap<String, OwnGrouping>,
     futures: Futures,
+    measures: Measures,
 }
 
 impl Components {
@@ -112,11 +113,17 @@ impl Components {
         self.futures = Futures::on(runtime);
     }
 
+    /// The metrics of the components' code.
+    pub(crate) fn measures(&self) -> &Measures {
+        &self.measures
+    }
+
     /// What the worker does for one task.
     pub(crate) fn services(&self) -> Services {
         Services {
             futures: self.futures.clone(),
-            ..Services::default()
+            measures: self.measures.clone(),
+            waker: Waker::default(),
         }
     }
 
