@@ -44,6 +44,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
 use waterspout_core::finish::{self, FinishStep, TaskState};
 use waterspout_core::frame::Frame;
 use waterspout_core::graph::{ComponentId, GraphSpec, StreamId, TaskId};
@@ -54,10 +55,10 @@ use waterspout_core::value::{RowWriter, Value, ValueRef};
 pub use crate::component::script::text as values;
 pub use setup::{KitError, Setup, one_bolt, sink};
 
-use crate::component::{ComponentError, Components};
+use crate::component::{ComponentError, Components, Measures};
 use crate::poison::Page;
 use crate::runtime::{self, Settings};
-use crate::task::{Counts, Ran, TaskCore};
+use crate::task::{Counts, ListedLetter, Ran, TaskCore, Which};
 use feed::Feed;
 use time::{Bell, Time};
 
@@ -94,6 +95,7 @@ pub struct Kit {
     bells: Vec<Arc<Bell>>,
     feeds: BTreeMap<String, Arc<Mutex<Feed>>>,
     active: bool,
+    measures: Measures,
     sent: Vec<Sent>,
     /// By component: how many of the next tuples that go to it fail.
     to_fail: BTreeMap<ComponentId, usize>,
@@ -154,6 +156,7 @@ impl Kit {
             bells,
             feeds,
             active: true,
+            measures: components.measures().clone(),
             sent: Vec::new(),
             to_fail: BTreeMap::new(),
         };
@@ -327,6 +330,7 @@ impl Kit {
             let counts = self.tasks[task as usize].counts();
             sum.executed += counts.executed;
             sum.emitted += counts.emitted;
+            sum.emitted_bytes += counts.emitted_bytes;
             sum.acked += counts.acked;
             sum.failed += counts.failed;
             sum.timed_out += counts.timed_out;
@@ -336,6 +340,34 @@ impl Kit {
             sum.pending += counts.pending;
         }
         sum
+    }
+
+    /// What the tasks of a spout have given up and keep, since no bolt reads their dead letters. The spout must emit again
+    /// what failed; see [`Kit::replay`].
+    pub fn dead_letters(&self, spout: &str) -> Vec<ListedLetter> {
+        let tasks = self.plan.graph().tasks_of(self.component(spout));
+        let kept = tasks.filter_map(|task| Some((task, self.tasks[task as usize].letters()?)));
+        kept.flat_map(|(task, letters)| letters.listed(spout, task))
+            .collect()
+    }
+
+    /// Lets the tasks of a spout emit all that they have given up again.
+    pub fn replay_dead_letters(&mut self, spout: &str) {
+        for task in self.plan.graph().tasks_of(self.component(spout)) {
+            self.tasks[task as usize].replay(&Which::All);
+            self.due[task as usize] = Some(0);
+        }
+        self.settle();
+    }
+
+    /// The metrics of the components' own code, as `/metrics` shows them.
+    pub fn metrics(&self) -> String {
+        let mut registry = Registry::with_prefix("waterspout");
+        registry.register_collector(self.measures.collector(self.plan.topology()));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)
+            .expect("writing to a text does not fail");
+        text
     }
 
     /// Moves the state of all tasks of a component into new ones, as when they move to another worker.

@@ -1,8 +1,9 @@
 //! Roots that failed: how often each was tried, when it is tried again, and what becomes of it at last.
 //!
 //! Owns: the counts, the pauses between attempts, the rows of dead letters. Leaves to others: the ledger, calling the
-//! spout ([`super::spout`]), which root a process died of ([`crate::poison`]). Invariants: what was lost with a worker or an epoch counts as no attempt; nothing is given
-//! up silently. Nothing here costs anything while no root fails.
+//! spout ([`super::spout`]), which root a process died of ([`crate::poison`]), keeping what nobody reads
+//! ([`super::letters`]). Invariants: what was lost with a worker or an epoch counts as no attempt; nothing is given up
+//! silently. Nothing here costs anything while no root fails.
 
 mod deaths;
 
@@ -12,6 +13,7 @@ use std::collections::BinaryHeap;
 use rustc_hash::FxHashMap;
 use waterspout_core::value::{Row, RowWriter, Value, ValueRef};
 
+use super::letters::{Letter, Letters, Which};
 use crate::poison::{Cause, Tally};
 pub(super) use deaths::Emission;
 
@@ -50,7 +52,7 @@ pub(super) enum Verdict {
     Again,
     /// It is given up: from now on it is a dead letter, which a bolt reads.
     Letter,
-    /// It is given up, and nobody reads dead letters.
+    /// It is given up, and nobody reads dead letters: it is kept when the spout emits it once more.
     Dead,
 }
 
@@ -62,8 +64,6 @@ struct Tried {
     due: Option<u64>,
     /// Deaths that it may be to blame for; see [`Tally`].
     suspected: u32,
-    /// It was given up while it was in flight once more.
-    is_dead: bool,
 }
 
 impl Tried {
@@ -86,6 +86,7 @@ pub struct DeadLetters {
 pub(super) struct Attempts {
     most: u32,
     letters: Option<DeadLetters>,
+    kept: Letters,
     tried: FxHashMap<u64, Tried>,
     /// When which one is emitted again.
     waiting: BinaryHeap<Reverse<(u64, u64)>>,
@@ -102,10 +103,11 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    pub(super) fn new(most: u32, letters: Option<DeadLetters>) -> Self {
+    pub(super) fn new(most: u32, letters: Option<DeadLetters>, kept: Letters) -> Self {
         Self {
             most,
             letters,
+            kept,
             tried: FxHashMap::default(),
             waiting: BinaryHeap::new(),
             known: FxHashMap::default(),
@@ -151,15 +153,8 @@ impl Attempts {
         match verdict {
             Verdict::Again => self.wait(message, now + pause),
             // The first time nothing is to be waited for; a letter that fails itself waits as any root does.
-            Verdict::Letter => {
-                let at = if tried.times == self.most {
-                    now
-                } else {
-                    now + pause
-                };
-                self.wait(message, at);
-            }
-            Verdict::Dead => self.forget(message),
+            Verdict::Letter if tried.times > self.most => self.wait(message, now + pause),
+            Verdict::Letter | Verdict::Dead => self.wait(message, now),
         }
         verdict
     }
@@ -170,7 +165,6 @@ impl Attempts {
             reason,
             due: None,
             suspected: 0,
-            is_dead: false,
         })
     }
 
@@ -233,6 +227,47 @@ impl Attempts {
             .int(i64::from(tried.times.min(self.most)));
         Some((letters.stream, letter))
     }
+
+    /// Keeps a root that was given up and that nobody reads, as the spout emits it once more. Whether it was: then it is not
+    /// sent.
+    pub(super) fn keep(&mut self, message: u64, stream: usize, row: &[u8]) -> bool {
+        let tried = self.tried.get(&message).copied();
+        let Some(tried) = tried.filter(|tried| self.letters.is_none() && tried.times >= self.most) else {
+            return false;
+        };
+        let has_died = matches!(tried.reason, Reason::Died(_));
+        let letter = Letter {
+            message,
+            key: self.keys.get(&message).copied().filter(|_| has_died),
+            stream,
+            reason: tried.reason.text(),
+            attempts: tried.times,
+        };
+        self.kept.keep(letter, row);
+        if has_died {
+            self.give_up(message);
+        } else {
+            self.forget(message);
+        }
+        true
+    }
+
+    /// What was given up and is kept.
+    pub(super) fn kept(&self) -> &Letters {
+        &self.kept
+    }
+
+    /// Lets what was given up be emitted again, with its attempts counted from nothing.
+    pub(super) fn replay(&mut self, which: &Which) {
+        for (message, key) in self.kept.take(which) {
+            if let Some(key) = key {
+                self.gone.retain(|gone| gone.key != key);
+                self.is_changed = true;
+            }
+            self.entry(message, Reason::Failed);
+            self.wait(message, 0);
+        }
+    }
 }
 
 /// The pause after so many attempts, in microseconds.
@@ -253,9 +288,13 @@ mod tests {
         }
     }
 
+    fn kept() -> Letters {
+        Letters::new(vec![("default".to_owned(), vec!["word".to_owned()])])
+    }
+
     #[test]
     fn pauses_double_and_the_last_attempt_makes_a_letter() {
-        let mut attempts = Attempts::new(3, Some(letters()));
+        let mut attempts = Attempts::new(3, Some(letters()), kept());
         assert_eq!(attempts.failed(7, Reason::Failed, 0), Verdict::Again);
         assert_eq!((attempts.due(49_999), attempts.due(50_000)), (None, Some(7)));
         assert_eq!(attempts.failed(7, Reason::TimedOut, 100_000), Verdict::Again);
@@ -284,18 +323,26 @@ mod tests {
     }
 
     #[test]
-    fn without_a_reader_a_root_that_is_given_up_stays_failed_and_counted() {
-        let mut attempts = Attempts::new(1, None);
+    fn without_a_reader_a_root_that_is_given_up_is_kept_until_it_is_replayed() {
+        let mut attempts = Attempts::new(1, None, kept());
         assert_eq!(attempts.failed(7, Reason::Failed, 0), Verdict::Dead);
-        assert_eq!(
-            (attempts.dead, attempts.waiting(), attempts.next_due()),
-            (1, 0, None)
-        );
+        assert_eq!((attempts.dead, attempts.due(0)), (1, Some(7)));
+        let row = Value::from("poison").encode();
+        assert!(attempts.keep(7, 0, &row) && !attempts.keep(8, 0, &row));
+        assert!(attempts.is_empty() && attempts.next_due().is_none());
+        assert_eq!(attempts.kept().len(), 1);
+        attempts.replay(&Which::These(vec![0]));
+        assert_eq!((attempts.kept().len(), attempts.due(0)), (0, Some(7)));
+        assert!(!attempts.keep(7, 0, &row), "it is tried again");
+        assert_eq!(attempts.failed(7, Reason::TimedOut, 5), Verdict::Dead);
+        assert!(attempts.due(5).is_some() && attempts.keep(7, 0, &row));
+        let listed = attempts.kept().listed("in", 0);
+        assert_eq!((listed[0].reason.as_str(), listed[0].attempts), ("timed out", 1));
     }
 
     #[test]
     fn a_letter_that_fails_itself_is_emitted_again_and_counted_once() {
-        let mut attempts = Attempts::new(1, Some(letters()));
+        let mut attempts = Attempts::new(1, Some(letters()), kept());
         for _ in 0..40 {
             assert_eq!(attempts.failed(7, Reason::Failed, 0), Verdict::Letter);
         }

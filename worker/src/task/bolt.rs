@@ -402,6 +402,7 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
         Counts {
             executed: self.executed,
             emitted: self.output.emitted,
+            emitted_bytes: self.output.bytes(),
             held: self.holds.len() as u64,
             pending: self.finishing.as_ref().map_or(0, Finishing::pending),
             ..Counts::default()

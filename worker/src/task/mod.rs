@@ -9,6 +9,7 @@ mod attempts;
 mod bolt;
 mod finish;
 mod holds;
+mod letters;
 mod lost;
 mod open;
 mod output;
@@ -17,6 +18,7 @@ mod spout;
 
 pub use attempts::DeadLetters;
 pub use bolt::BoltTask;
+pub use letters::{Letters, ListedLetter, Which};
 pub use open::Shipped;
 pub use output::{Output, OutputEdge, OutputStream};
 pub(crate) use script::{ScriptSettings, ScriptTask};
@@ -53,6 +55,8 @@ pub struct Counts {
     pub executed: u64,
     /// Tuples emitted.
     pub emitted: u64,
+    /// Their bytes, once for each task that one goes to.
+    pub emitted_bytes: u64,
     /// Roots acked.
     pub acked: u64,
     /// Roots that a task failed.
@@ -119,6 +123,14 @@ pub trait TaskCore: Send {
     /// Processes died of these roots of this task's, at `now`: each counts as an attempt.
     fn died(&mut self, culprits: &[Culprit], now: u64) {
         let _ = (culprits, now);
+    }
+    /// What it has given up and keeps, for spouts.
+    fn letters(&self) -> Option<Letters> {
+        None
+    }
+    /// Emits some of what it has given up again.
+    fn replay(&mut self, which: &Which) {
+        let _ = which;
     }
     /// What processes before this one died of. Called before the first run.
     fn know(&mut self, tallies: &[Tally]) {

@@ -10,6 +10,7 @@ use waterspout_core::value::RowWriter;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::attempts::{Attempts, DeadLetters, Emission, Reason, Verdict};
+use super::letters::{Letters, Which};
 use super::lost::Lost;
 use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
 use crate::component::{ComponentError, EmitRoot, Polled, Spout};
@@ -76,6 +77,9 @@ impl Roots<'_> {
             xxh3_64_with_seed(self.output.last_row(), stream as u64)
         };
         if self.attempts.emitted(message, key, self.now) == Emission::Stays {
+            return Ok(());
+        }
+        if self.attempts.keep(message, stream, self.output.last_row()) {
             return Ok(());
         }
         if let Some((letters, row)) = self.attempts.letter(message, stream, self.output.last_row()) {
@@ -167,11 +171,14 @@ impl EmitRoot for Roots<'_> {
 
 impl<S: Spout> SpoutTask<S> {
     /// A task around `spout`, not active yet.
+    ///
+    /// `letters` is the stream of dead letters, if a bolt reads it, and `kept` where they are kept if none does.
     pub fn new(
         spout: S,
         output: Output,
         tracking: Tracking,
         letters: Option<DeadLetters>,
+        kept: Letters,
         keys: Option<Keys>,
     ) -> Self {
         let mut output = output;
@@ -188,7 +195,7 @@ impl<S: Spout> SpoutTask<S> {
             output,
             ledger: Ledger::new(tracking.ledger),
             outcome: Outcome::default(),
-            attempts: Attempts::new(tracking.max_attempts, letters),
+            attempts: Attempts::new(tracking.max_attempts, letters, kept),
             is_tracked: tracking.is_tracked,
             active: false,
             rested: true,
@@ -227,9 +234,9 @@ impl<S: Spout> SpoutTask<S> {
         for (message, reason) in failed.chain(timed_out) {
             if self.attempts.failed(message, reason, now) == Verdict::Dead {
                 tracing::error!(
-                    message,
+                    id = message,
                     ?reason,
-                    "a tuple is given up, and no bolt reads the stream 'dead-letters' of this spout"
+                    "a tuple is given up, and no bolt reads the stream 'dead-letters' of this spout; `waterspout dead-letters` lists and replays it"
                 );
             }
         }
@@ -337,7 +344,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
             };
             let verdict = self.attempts.killed(message, culprit.cause, culprit.is_sure, now);
             tracing::warn!(
-                message,
+                id = message,
                 cause = culprit.cause.text(),
                 ?verdict,
                 "a process died of a tuple"
@@ -351,6 +358,14 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
 
     fn tallies(&mut self) -> Option<Vec<Tally>> {
         self.attempts.changed()
+    }
+
+    fn letters(&self) -> Option<Letters> {
+        Some(self.attempts.kept().clone())
+    }
+
+    fn replay(&mut self, which: &Which) {
+        self.attempts.replay(which);
     }
 
     fn set_active(&mut self, active: bool) {
@@ -405,6 +420,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
     fn counts(&self) -> Counts {
         Counts {
             emitted: self.output.emitted,
+            emitted_bytes: self.output.bytes(),
             dead: self.attempts.dead,
             pending: self.ledger.pending() as u64,
             ..self.counts

@@ -463,6 +463,45 @@ fn fast_spout_to_slow_bolt_keeps_to_max_pending() {
 }
 
 #[test]
+fn without_a_reader_what_is_given_up_is_kept_and_replayed_with_new_attempts() {
+    let graph = graph([
+        spout("c1", &["order"]),
+        bolt("c2", "obey", Json::Null, 1, &[("c1", SHUFFLE)], &["word"]),
+    ]);
+    let delivery = Delivery {
+        max_attempts: 2,
+        ..Delivery::default()
+    };
+    let mut kit = start_with(graph, &["c1"], delivery);
+    kit.replay("c1");
+    let poison = kit.emit("c1", row(["fail me"]));
+    kit.advance(Duration::from_millis(50));
+    let counted = kit.counts("c1");
+    assert_eq!(
+        (counted.dead, counted.pending, kit.counts("c2").executed),
+        (1, 0, 2)
+    );
+    let kept = kit.dead_letters("c1");
+    let shown: Vec<_> = kept
+        .iter()
+        .map(|letter| (letter.reason.as_str(), letter.attempts, letter.tuple.clone()))
+        .collect();
+    assert_eq!(
+        shown,
+        [("failed", 2, Some(serde_json::json!({"order": "fail me"})))]
+    );
+    // Nothing more is tried by itself, and the source has it still.
+    kit.advance(Duration::from_secs(3_600));
+    assert_eq!((kit.counts("c2").executed, kit.acked("c1")), (2, Vec::new()));
+    kit.replay_dead_letters("c1");
+    assert_eq!((kit.counts("c2").executed, kit.dead_letters("c1").len()), (3, 0));
+    kit.advance(Duration::from_millis(50));
+    assert_eq!((kit.counts("c2").executed, kit.counts("c1").dead), (4, 2));
+    assert_eq!(kit.dead_letters("c1").len(), 1);
+    assert!(!kit.acked("c1").contains(&poison));
+}
+
+#[test]
 fn replay_on_fail_until_the_attempts_are_used_up_then_to_the_dead_letters() {
     let graph = graph([
         spout("c1", &["order"]),

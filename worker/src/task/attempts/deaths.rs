@@ -12,7 +12,7 @@ use crate::poison::{Cause, Tally};
 pub(in crate::task) enum Emission {
     /// It goes out, as what it is or as a dead letter.
     Goes,
-    /// Not now: it comes again, or is given up.
+    /// Not now: it comes again.
     Stays,
 }
 
@@ -42,18 +42,14 @@ impl Attempts {
         if before < most {
             self.dead += 1;
         }
-        if has_letters {
-            if tried.due.is_some() {
-                self.wait(message, now);
-            }
-            return Verdict::Letter;
-        }
         if tried.due.is_some() {
-            self.give_up(message);
-        } else if let Some(tried) = self.tried.get_mut(&message) {
-            tried.is_dead = true;
+            self.wait(message, now);
         }
-        Verdict::Dead
+        if has_letters {
+            Verdict::Letter
+        } else {
+            Verdict::Dead
+        }
     }
 
     /// A root is lost at `now`. Whether it is to be emitted again at once.
@@ -61,9 +57,7 @@ impl Attempts {
         let Some(&tried) = self.tried.get(&message).filter(|tried| tried.has_killed()) else {
             return true;
         };
-        if tried.is_dead {
-            self.give_up(message);
-        } else if tried.times >= self.most {
+        if tried.times >= self.most {
             self.wait(message, now);
         } else {
             self.wait(message, now + SUSPICION.max(pause(tried.times)));
@@ -91,15 +85,11 @@ impl Attempts {
             return Emission::Stays;
         }
         self.dead += 1;
-        if self.letters.is_some() {
-            return Emission::Goes;
-        }
-        self.give_up(message);
-        Emission::Stays
+        Emission::Goes
     }
 
     /// It stays failed, and is known to the next process.
-    fn give_up(&mut self, message: u64) {
+    pub(super) fn give_up(&mut self, message: u64) {
         if let (Some(tried), Some(&key)) = (self.tried.get(&message), self.keys.get(&message)) {
             self.gone.push(tally(key, tried));
         }

@@ -413,6 +413,7 @@ impl<S: Speak + 'static> TaskCore for ScriptTask<S> {
         Counts {
             executed: self.work.executed,
             emitted: self.work.output.emitted,
+            emitted_bytes: self.work.output.bytes(),
             held: self.work.holds.len() as u64,
             // What is with the program is in work, whatever this task does meanwhile.
             pending: self.work.finishing.as_ref().map_or(0, Finishing::pending) + in_work as u64,
