@@ -6,7 +6,7 @@ use waterspout_core::ledger::LedgerSettings;
 
 use crate::gate::Gate;
 use crate::poison::Culprit;
-use crate::task::Tracking;
+use crate::task::{Tracking, Which};
 
 /// What a task is told from outside its data.
 #[derive(Clone)]
@@ -19,6 +19,8 @@ pub enum Command {
     Died(Arc<Vec<Culprit>>),
     /// Shuffle goes round these tasks.
     Avoid(Arc<Vec<u32>>),
+    /// Some of what it has given up is to be emitted again.
+    Replay(Which),
     /// Another epoch begins.
     Renew {
         /// Its number.
@@ -30,13 +32,4 @@ pub enum Command {
         /// The tasks of this worker, sorted.
         here: Arc<Vec<u32>>,
     },
-}
-
-/// Whether a task is frozen, to be moved.
-pub(super) enum Freeze {
-    No,
-    /// Asked for; the next slice does it.
-    Asked,
-    /// This is its state.
-    Done(Arc<[u8]>),
 }

@@ -9,12 +9,15 @@ mod change;
 mod clock;
 mod command;
 mod executor;
+mod freeze;
 mod inbox;
+mod label;
 mod positions;
 mod slot;
 mod stats;
 #[cfg(test)]
 mod stepped;
+mod tap;
 mod timer;
 mod wiring;
 
@@ -34,7 +37,8 @@ pub use command::Command;
 pub use inbox::{Delivery, INBOX_BYTES, INBOX_FRAMES};
 pub use positions::Positions;
 pub use slot::Slot;
-pub use stats::{Latencies, Published};
+pub use stats::{EXECUTE_BOUNDS, Latencies, Published};
+pub use tap::{MAX_TAPS, Sample, Samples, Taps};
 pub use wiring::{BuildError, Settings};
 pub(crate) use wiring::{Host, ledger, make};
 
@@ -115,6 +119,7 @@ pub struct Node {
     opened: Mutex<BTreeMap<u32, Opened>>,
     /// The epoch that runs here; 0 before the first.
     epoch: AtomicU64,
+    taps: Arc<Taps>,
     failure: watch::Sender<Option<Failure>>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
@@ -150,6 +155,7 @@ impl Node {
             places: ArcSwap::default(),
             opened: Mutex::default(),
             epoch: AtomicU64::new(0),
+            taps: Arc::default(),
             failure: watch::Sender::new(None),
             threads: Mutex::default(),
         })
@@ -220,6 +226,11 @@ impl Node {
         }
     }
 
+    /// Who looks on.
+    pub fn taps(&self) -> &Arc<Taps> {
+        &self.taps
+    }
+
     fn executor(&self) -> &Executor {
         &self.executor
     }
@@ -241,7 +252,11 @@ impl Node {
         if let Some(shipped) = output.take_shipped() {
             let places = self.places.load();
             let mut woken: Option<&Arc<Slot>> = None;
+            let is_tapped = self.taps.is_open();
             for shipped in shipped {
+                if is_tapped {
+                    self.taps.see(self.clock.now(), &shipped);
+                }
                 match &places[shipped.target as usize] {
                     Place::Here(slot) => {
                         slot.inbox().push(Delivery {

@@ -13,15 +13,17 @@ use std::thread::Thread;
 use waterspout_core::finish::TaskState;
 use waterspout_core::ledger::LedgerEntry;
 
-use super::command::{Command, Freeze};
+use super::command::Command;
+use super::freeze::Freeze;
 use super::inbox::Inbox;
-use super::stats::Published;
+use super::label::Label;
+use super::stats::{Executions, Published};
 use super::{Failure, Node};
 use crate::component::ComponentError;
 use crate::gate::{Gate, Wake};
 use crate::mutation::{Mutation, lacks};
 use crate::poison::{self, Cause, Place, Tally};
-use crate::task::{MAX_OPEN_MICROS, Ran, TaskCore};
+use crate::task::{Letters, MAX_OPEN_MICROS, Ran, TaskCore, Which};
 
 /// How long a slice lasts before others get their turn, in microseconds.
 const SLICE_MICROS: u64 = 1_000;
@@ -35,6 +37,7 @@ const AGAIN: u8 = 3;
 /// The part of a slot that only a slice touches.
 struct Running {
     core: Box<dyn TaskCore>,
+    executions: Executions,
     epoch: u64,
     downstream: Vec<Arc<Gate>>,
 }
@@ -43,11 +46,11 @@ struct Running {
 pub struct Slot {
     task: u32,
     component: String,
-    /// What its log lines say of it.
-    span: tracing::Span,
+    /// What it has given up, if it is a spout.
+    letters: Option<Letters>,
     node: Weak<Node>,
     this: Weak<Slot>,
-    running: Mutex<Running>,
+    running: Mutex<(Label, Running)>,
     state: AtomicU8,
     /// Set for a task with a thread of its own.
     thread: OnceLock<Thread>,
@@ -60,9 +63,7 @@ pub struct Slot {
     commands: Mutex<Vec<Command>>,
     has_mail: AtomicBool,
     lost: AtomicBool,
-    freeze: Mutex<Freeze>,
-    /// The freeze is asked for or done.
-    is_freezing: AtomicBool,
+    freeze: Freeze,
     /// Counts slices.
     slices: AtomicU64,
     timer_at: AtomicU64,
@@ -72,29 +73,30 @@ pub struct Slot {
 
 impl Slot {
     /// A slot around a task.
-    pub fn new(
+    pub(super) fn new(
         node: Weak<Node>,
-        topology: &str,
-        task: u32,
-        component: &str,
+        label: Label,
         own_thread: bool,
         mut core: Box<dyn TaskCore>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this: &Weak<Self>| {
             core.wake_through(Weak::clone(this) as Weak<dyn Wake>);
             Self {
-                task,
-                component: component.to_owned(),
-                // An error's level, so that no filter takes the names away from the lines that it lets through.
-                span: tracing::error_span!("task", topology, component, task),
+                task: label.task(),
+                component: label.component().to_owned(),
+                letters: core.letters(),
                 node,
                 this: Weak::clone(this),
                 place: core.place(),
-                running: Mutex::new(Running {
-                    core,
-                    epoch: 0,
-                    downstream: Vec::new(),
-                }),
+                running: Mutex::new((
+                    label,
+                    Running {
+                        core,
+                        executions: Executions::default(),
+                        epoch: 0,
+                        downstream: Vec::new(),
+                    },
+                )),
                 state: AtomicU8::new(IDLE),
                 thread: OnceLock::new(),
                 own_thread,
@@ -104,8 +106,7 @@ impl Slot {
                 commands: Mutex::default(),
                 has_mail: AtomicBool::new(false),
                 lost: AtomicBool::new(false),
-                freeze: Mutex::new(Freeze::No),
-                is_freezing: AtomicBool::new(false),
+                freeze: Freeze::new(),
                 slices: AtomicU64::new(0),
                 timer_at: AtomicU64::new(u64::MAX),
                 wants_position: AtomicBool::new(false),
@@ -135,13 +136,13 @@ impl Slot {
     /// If the component refuses it.
     pub fn restore(&self, snapshot: &[u8]) -> Result<(), ComponentError> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.core.restore(snapshot)
+        running.1.core.restore(snapshot)
     }
 
     /// Tells a task that has not run yet what processes before this one died of.
     pub fn know(&self, tallies: &[Tally]) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.core.know(tallies);
+        running.1.core.know(tallies);
     }
 
     /// Where the task says which tuple it is at.
@@ -151,27 +152,18 @@ impl Slot {
 
     /// Asks the task to stop between two tuples and to keep its state; see [`Slot::frozen`].
     pub fn freeze(&self) {
-        let mut freeze = self.freeze.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*freeze, Freeze::No) {
-            *freeze = Freeze::Asked;
-            self.is_freezing.store(true, Ordering::SeqCst);
-        }
-        drop(freeze);
+        self.freeze.ask();
         self.wake();
     }
 
     /// The state of a frozen task; empty if it has none.
     pub fn frozen(&self) -> Option<Arc<[u8]>> {
-        match &*self.freeze.lock().unwrap_or_else(PoisonError::into_inner) {
-            Freeze::Done(state) => Some(Arc::clone(state)),
-            Freeze::No | Freeze::Asked => None,
-        }
+        self.freeze.done()
     }
 
     /// Lets a frozen task go on: it stays.
     pub fn thaw(&self) {
-        *self.freeze.lock().unwrap_or_else(PoisonError::into_inner) = Freeze::No;
-        self.is_freezing.store(false, Ordering::SeqCst);
+        self.freeze.end();
         self.wake();
     }
 
@@ -207,6 +199,16 @@ impl Slot {
     pub fn lose(&self) {
         self.lost.store(true, Ordering::SeqCst);
         self.mail();
+    }
+
+    /// What the task has given up and nobody reads, if it is a spout.
+    pub fn letters(&self) -> Option<&Letters> {
+        self.letters.as_ref()
+    }
+
+    /// Lets the task emit some of that again.
+    pub fn replay(&self, which: Which) {
+        self.command(Command::Replay(which));
     }
 
     /// Asks the task to save its position soon.
@@ -272,18 +274,7 @@ impl Slot {
         let Some(node) = self.node.upgrade() else { return };
         self.state.store(RUNNING, Ordering::SeqCst);
         self.slices.fetch_add(1, Ordering::SeqCst);
-        let _span = self.span.enter();
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        poison::run_at(self.place);
-        let slice = std::panic::catch_unwind(AssertUnwindSafe(|| self.slice(&node, &mut running)));
-        match slice {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) => poison::mark_here(Cause::Error),
-            Err(_) => poison::mark_here(Cause::Panicked),
-        }
-        poison::run_at(None);
-        drop(running);
-        match slice {
+        match self.run_slice(&node) {
             Ok(Ok(true)) => {
                 self.state.store(QUEUED, Ordering::SeqCst);
                 self.queue();
@@ -303,6 +294,22 @@ impl Slot {
         }
     }
 
+    /// A slice under the task's name, and what it panicked with.
+    fn run_slice(&self, node: &Arc<Node>) -> std::thread::Result<Result<bool, ComponentError>> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let (label, running) = &mut *running;
+        let _span = label.renewed_span().enter();
+        poison::run_at(self.place);
+        let slice = std::panic::catch_unwind(AssertUnwindSafe(|| self.slice(node, running)));
+        match slice {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => poison::mark_here(Cause::Error),
+            Err(_) => poison::mark_here(Cause::Panicked),
+        }
+        poison::run_at(None);
+        slice
+    }
+
     /// Works until there is nothing to do (false) or time is up (true).
     fn slice(&self, node: &Arc<Node>, running: &mut Running) -> Result<bool, ComponentError> {
         if self.stopped.load(Ordering::SeqCst) {
@@ -312,7 +319,7 @@ impl Slot {
         let start = node.clock().now();
         let mut now = start;
         let more = loop {
-            if self.is_freezing.load(Ordering::SeqCst) && self.is_now_frozen(running.core.as_mut())? {
+            if self.freeze.look(|| running.core.snapshot())? {
                 return Ok(false);
             }
             self.read_mail(running, now)?;
@@ -327,6 +334,7 @@ impl Slot {
             let ran = core.run(now)?;
             let before = std::mem::replace(&mut now, node.clock().now());
             core.took(now - before);
+            running.executions.ran(core.counts().executed, now - before);
             if let Ran::Idle(at) = ran {
                 core.output().flush();
                 if let Some(at) = at {
@@ -343,7 +351,7 @@ impl Slot {
             }
         };
         node.deliver(running.epoch, running.core.as_mut());
-        self.publish(node, running.core.as_mut(), now - start)?;
+        self.publish(node, running, now - start)?;
         Ok(more)
     }
 
@@ -369,15 +377,6 @@ impl Slot {
         }
     }
 
-    /// Freezes the task if that was asked for. Whether it is frozen.
-    fn is_now_frozen(&self, core: &mut dyn TaskCore) -> Result<bool, ComponentError> {
-        let mut freeze = self.freeze.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*freeze, Freeze::Asked) {
-            *freeze = Freeze::Done(core.snapshot()?.into());
-        }
-        Ok(matches!(*freeze, Freeze::Done(_)))
-    }
-
     fn read_mail(&self, running: &mut Running, now: u64) -> Result<(), ComponentError> {
         if !self.has_mail.swap(false, Ordering::SeqCst) {
             return Ok(());
@@ -397,6 +396,7 @@ impl Slot {
                     running.epoch = epoch;
                     running.downstream = downstream;
                 }
+                Command::Replay(which) => core.replay(&which),
                 Command::SetActive(active) => core.set_active(active),
                 Command::Finish(ledger) => core.finish(ledger),
                 Command::Died(culprits) => core.died(&culprits, now),
@@ -435,9 +435,10 @@ impl Slot {
     fn publish(
         &self,
         node: &Arc<Node>,
-        core: &mut dyn TaskCore,
+        running: &mut Running,
         busy_micros: u64,
     ) -> Result<(), ComponentError> {
+        let core = running.core.as_mut();
         let state = core.state();
         let latencies = core.take_latencies();
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
@@ -459,6 +460,7 @@ impl Slot {
         published.counts = core.counts();
         published.is_busy = core.is_busy();
         published.busy_micros += busy_micros;
+        published.executions.clone_from(&running.executions);
         for (count, micros) in latencies {
             published.latency.record(micros, u64::from(count));
         }

@@ -14,6 +14,7 @@ use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::{DeliveryMode, ParsedPlan};
 use waterspout_core::routing::Router;
 
+use super::label::Label;
 use super::slot::Slot;
 use super::{Node, Place};
 use crate::component::registry::{self, BoltVisitor, SpoutVisitor};
@@ -23,8 +24,8 @@ use crate::gate::Gate;
 use crate::poison::Page;
 use crate::rim;
 use crate::task::{
-    BoltTask, DeadLetters, Output, OutputEdge, OutputStream, ScriptSettings, ScriptTask, SpoutTask, TaskCore,
-    Tracking,
+    BoltTask, DeadLetters, Letters, Output, OutputEdge, OutputStream, ScriptSettings, ScriptTask, SpoutTask,
+    TaskCore, Tracking,
 };
 use crate::volume::VolumeError;
 
@@ -89,6 +90,8 @@ pub(crate) struct Host {
     output: Output,
     tracking: Tracking,
     letters: Option<DeadLetters>,
+    /// The names and fields of the output streams.
+    streams: Vec<(String, Vec<String>)>,
     tick_every: Option<u64>,
     waker: Waker,
     page: Arc<Page>,
@@ -142,6 +145,7 @@ impl SpoutVisitor for Host {
             self.output,
             self.tracking,
             self.letters,
+            Letters::new(self.streams),
             keys,
         )))
     }
@@ -160,7 +164,12 @@ pub(super) fn open(
     let graph = plan.graph();
     let component = graph.component(graph.component_of(TaskId(task)));
     let index = task - graph.tasks_of(component.id).start;
-    let core = make(plan, component, index, task, settings).map_err(|source| BuildError::MakeComponent {
+    let label = Label::new(plan.topology(), &component.name, task);
+    // What a component logs while it is made is of its task, too.
+    let core = label
+        .span()
+        .in_scope(|| make(plan, component, index, task, settings));
+    let core = core.map_err(|source| BuildError::MakeComponent {
         component: component.name.clone(),
         source,
     })?;
@@ -170,14 +179,7 @@ pub(super) fn open(
             .is_blocking(&component.kind, &component.config);
     #[cfg(test)]
     let own_thread = own_thread && !rim::is_simulated();
-    let slot = Slot::new(
-        Arc::downgrade(node),
-        plan.topology(),
-        task,
-        &component.name,
-        own_thread,
-        core,
-    );
+    let slot = Slot::new(Arc::downgrade(node), label, own_thread, core);
     if own_thread {
         let running = Arc::clone(&slot);
         let thread = std::thread::Builder::new()
@@ -243,6 +245,11 @@ pub(crate) fn make(
         output: output(plan, component, task, &settings.components)?,
         tracking: tracking(plan, task, settings.starts),
         letters: letters(graph, component),
+        streams: context
+            .outputs
+            .iter()
+            .map(|output| (output.name.clone(), output.fields.clone()))
+            .collect(),
         tick_every: component.tick_every_ms.map(|every| every.saturating_mul(1_000)),
         waker: context.waker(),
         page: Arc::clone(&settings.page),

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use waterspout_core::epoch::{ExitReason, Incarnation};
@@ -43,6 +44,22 @@ use life::Life;
 const STARTS: &str = "starts.json";
 /// The file of the volume with the [`WorkerStatus`].
 pub const STATUS: &str = "status.json";
+
+/// The file of the volume with the [`Endpoints`].
+pub const ENDPOINTS: &str = "endpoints.json";
+
+/// Where the endpoints of a worker's process are, for programs on its machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// The topology's name.
+    pub topology: String,
+    /// The worker's index.
+    pub worker: u32,
+    /// Where they are served.
+    pub address: SocketAddr,
+    /// The process.
+    pub process: u32,
+}
 
 /// Where a worker reads its plan, and finds the others.
 #[derive(Debug, Clone)]
@@ -264,7 +281,7 @@ pub async fn run(
             start: starts,
         },
     };
-    let status = Arc::new(StatusSource::new(me));
+    let status = Arc::new(StatusSource::new(me, config.components.measures().clone()));
     // A plan of files is there or never comes, which is to be said first; one of a cluster is waited for.
     let (mut discovery, plan) = match &config.source {
         Source::Files { plan, peers } => {
@@ -296,6 +313,13 @@ pub async fn run(
         },
     };
     let plan = Arc::new(plan);
+    let endpoints = Endpoints {
+        topology: plan.topology().to_owned(),
+        worker: config.index.0,
+        address: http,
+        process: std::process::id(),
+    };
+    volume.write(ENDPOINTS, &endpoints)?;
     if plan.plan().complete {
         tracing::info!(
             topology = plan.topology(),
@@ -417,6 +441,7 @@ async fn serve_http(
     let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let routes = http::routes(Arc::clone(status));
+    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
     services.spawn(async move { axum::serve(listener, routes).await });
     Ok(bound)
 }
