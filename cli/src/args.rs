@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use waterspout_worker::logging::LogFormat;
 use waterspout_worker::program::WorkerArgs;
 
-/// Real-time topologies: run them here, check their manifests, read what their fields mean.
+use crate::new::Library;
+
+/// Real-time topologies: run them here, check their manifests, read what their fields mean, look into those that run.
 #[derive(Debug, Parser)]
 #[command(name = "waterspout", version, after_help = EXAMPLES)]
 struct Args {
@@ -20,7 +22,10 @@ Examples:
   waterspout run examples/wordcount/topology.yaml
   waterspout run examples/wordcount/topology.yaml --workers 3
   waterspout validate examples/wordcount/topology.yaml
-  waterspout explain bolts.count";
+  waterspout explain bolts.count
+  waterspout tap split --count 10
+  waterspout dead-letters list
+  waterspout new my-worker";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -44,12 +49,116 @@ pub(crate) enum Command {
         #[arg(default_value = "")]
         path: String,
     },
+    /// Show samples of the tuples that a component emits
+    ///
+    /// Of a component whose tuples nobody reads, such as a sink, it shows those that it takes.
+    Tap(TapArgs),
+    /// List the tuples that were given up and that no bolt reads, or let them be tried again
+    DeadLetters(DeadLettersArgs),
+    /// Show or change what workers log, without a restart
+    ///
+    /// A process of a worker that is started again logs as at its first start.
+    LogLevel(LogLevelArgs),
+    /// Make a worker with a bolt of your own in Rust, a test of it and a topology that uses it
+    New(NewArgs),
     /// Run a topology in the kit for tests, as lines on standard input say
     #[command(hide = true)]
     Drive(DriveArgs),
     /// Run one worker (what `run --workers` starts)
     #[command(hide = true)]
     Worker(Box<WorkerArgs>),
+}
+
+/// Which workers are meant: those of a topology that runs on this machine, or else in the cluster of the kubeconfig.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct WhereArgs {
+    /// The topology; needed where several run
+    #[arg(long, short, value_name = "NAME", global = true)]
+    pub(crate) topology: Option<String>,
+    /// Look in this namespace of the cluster, and not on this machine
+    #[arg(long, short, value_name = "NAME", global = true)]
+    pub(crate) namespace: Option<String>,
+    /// Look in the cluster of this context of the kubeconfig, and not on this machine
+    #[arg(long, value_name = "NAME", global = true)]
+    pub(crate) context: Option<String>,
+    /// Ask the one worker whose endpoints are at this address
+    #[arg(long, value_name = "ADDRESS", global = true, conflicts_with_all = ["namespace", "context"])]
+    pub(crate) http: Option<std::net::SocketAddr>,
+}
+
+/// The flags of `waterspout tap`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TapArgs {
+    /// The component
+    #[arg(value_parser = component_name)]
+    pub(crate) component: String,
+    #[command(flatten)]
+    pub(crate) place: WhereArgs,
+    /// Tuples a second of each worker, at most
+    #[arg(long, value_name = "TUPLES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rate: u32,
+    /// End after so many tuples [default: never]
+    #[arg(long, value_name = "TUPLES")]
+    pub(crate) count: Option<u64>,
+    /// How they are written
+    #[arg(long, short, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Output,
+}
+
+/// The flags of `waterspout dead-letters`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DeadLettersArgs {
+    #[command(subcommand)]
+    pub(crate) action: LettersAction,
+    #[command(flatten)]
+    pub(crate) place: WhereArgs,
+    /// How the outcome is written
+    #[arg(long, short, value_name = "FORMAT", default_value = "text", global = true)]
+    pub(crate) output: Output,
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum LettersAction {
+    /// List them, with the reason and the number of attempts
+    List,
+    /// Let their spouts emit them again, with attempts counted from nothing
+    Replay {
+        /// Which, as `list` calls them
+        #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+        ids: Vec<String>,
+        /// All of them, also those that are too many to be listed
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// The flags of `waterspout log-level`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LogLevelArgs {
+    /// `LEVEL` for all, `COMPONENT=LEVEL` for one component, `TARGET=LEVEL` for a part of the program; shows what holds if
+    /// absent
+    #[arg(value_name = "LEVEL")]
+    pub(crate) level: Option<String>,
+    /// Log as at the start again
+    #[arg(long, conflicts_with = "level")]
+    pub(crate) reset: bool,
+    #[command(flatten)]
+    pub(crate) place: WhereArgs,
+    /// How the outcome is written
+    #[arg(long, short, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Output,
+}
+
+fn component_name(name: &str) -> Result<String, String> {
+    let is_formed = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    match is_formed {
+        true => Ok(name.to_owned()),
+        false => Err("a component's name has letters, digits and '-'".to_owned()),
+    }
 }
 
 /// How a command writes what it has to say.
@@ -86,6 +195,36 @@ pub(crate) struct RunArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+}
+
+/// The flags of `waterspout new`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct NewArgs {
+    /// The name of the program, the topology and the image
+    pub(crate) name: String,
+    /// The folder to make [default: NAME, in this one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The checkout of Waterspout to build with [default: the one that this program was built from]
+    #[arg(long, value_name = "DIR", conflicts_with = "git")]
+    path: Option<PathBuf>,
+    /// The git repository of Waterspout to build with, in place of a checkout
+    #[arg(long, value_name = "URL")]
+    git: Option<String>,
+    /// Which commit of that repository [default: the newest]
+    #[arg(long, value_name = "COMMIT", requires = "git")]
+    rev: Option<String>,
+}
+
+impl NewArgs {
+    /// Where the library is, if that was said.
+    pub(crate) fn library(&self) -> Option<Library> {
+        let git = self.git.as_ref().map(|url| Library::Git {
+            url: url.clone(),
+            revision: self.rev.clone(),
+        });
+        git.or_else(|| self.path.clone().map(Library::Checkout))
+    }
 }
 
 /// The flags of `waterspout drive`.

@@ -28,6 +28,8 @@ mod page {}
 mod args;
 mod drive;
 mod explain;
+mod look;
+mod new;
 mod own;
 mod run;
 mod validate;
@@ -45,12 +47,13 @@ pub(crate) use args::{Output, RunArgs};
 #[doc(hidden)]
 pub use run::make_certificates;
 pub use schemars;
+pub use tracing;
 pub use waterspout_core::routing::Choose as Grouping;
 pub use waterspout_core::value::{Row, RowWriter, Value, ValueRef};
 pub use waterspout_worker::component::fields::{Fields, Reader, Writer};
 pub use waterspout_worker::component::{
-    AsyncBolt, Bolt, ComponentError, Components, Context, Emit, EmitRoot, FieldIndex, Finished, Held, Outbox,
-    OwnedTuple, Patience, Polled, Spout, Tuple, Waker, fields, state,
+    AsyncBolt, Bolt, ComponentError, Components, Context, Counter, Emit, EmitRoot, FieldIndex, Finished,
+    Gauge, Held, Histogram, Outbox, OwnedTuple, Patience, Polled, Spout, Tuple, Waker, fields, state,
 };
 pub use waterspout_worker::kit;
 
@@ -130,7 +133,7 @@ impl Worker {
         self
     }
 
-    /// Does what the command line says: `run FILE`, `validate FILE`, `explain FIELD`. Flags of a worker without a
+    /// Does what the command line says, as `waterspout` does: `run FILE`, `validate FILE`, `tap COMPONENT`. Flags of a worker without a
     /// command run one worker, as the stock program `waterspout-worker` does, so that an image of this program takes its
     /// place.
     pub fn main(self) -> ExitCode {
@@ -138,7 +141,11 @@ impl Worker {
             Command::Run(args) => run::run(&args, self.components),
             Command::Validate { files, output } => validate::validate(&files, output, &self.components),
             Command::Explain { path } => explain::explain(&path),
+            Command::New(args) => new::new(&args.name, args.dir.as_deref(), args.library()),
             Command::Drive(args) => drive::drive(&args, self.components),
+            Command::Tap(args) => look::tap(&args),
+            Command::DeadLetters(args) => look::dead_letters(&args),
+            Command::LogLevel(args) => look::log_level(&args),
             Command::Worker(args) => program::main(&args, &["worker"], self.components),
         }
     }

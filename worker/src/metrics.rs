@@ -439,7 +439,7 @@ mod tests {
         let text = encode(&status(), &Measures::default()).expect("text can be written");
         let labels = "topology=\"words\",component=\"split\",task=\"3\"";
         for expected in [
-            format!("waterspout_complete_latency_seconds_bucket{{le=\"1e-5\",{labels}}} 2"),
+            format!("waterspout_complete_latency_seconds_bucket{{le=\"0.00001\",{labels}}} 2"),
             format!("waterspout_complete_latency_seconds_bucket{{le=\"60.0\",{labels}}} 5"),
             format!("waterspout_complete_latency_seconds_bucket{{le=\"+Inf\",{labels}}} 6"),
             format!("waterspout_task_execute_latency_seconds_sum{{{labels}}} 1.5"),

@@ -28,6 +28,8 @@ pub use certificates::make as make_certificates;
 
 use crate::{RunArgs, validate};
 
+/// How the names of the folders of runs begin.
+pub(crate) const PREFIX: &str = "waterspout-";
 /// The one epoch of a local run.
 const EPOCH: Epoch = Epoch(1);
 
@@ -38,7 +40,7 @@ struct RunDirectory {
 
 impl RunDirectory {
     fn make(plan: &Plan) -> anyhow::Result<Self> {
-        let directory = TempDir::with_prefix("waterspout-").context("make a directory for the run")?;
+        let directory = TempDir::with_prefix(PREFIX).context("make a directory for the run")?;
         let run = Self { directory };
         let path = run.plan();
         std::fs::write(&path, plan.to_json()).with_context(|| format!("write '{}'", path.display()))?;

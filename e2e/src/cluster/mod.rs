@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{chart, helm_program, repository, target, wait_for};
+use crate::{chart, helm_program, repository, target, wait_for, waterspout};
 
 /// The namespace of the operator.
 pub const SYSTEM: &str = "waterspout-system";
@@ -174,15 +174,18 @@ impl Cluster {
         self.kubectl(["wait", "--for=condition=Established", "--timeout=60s", definition]);
     }
 
-    /// A command with what it needs to reach the cluster, and the cluster's kubectl in PATH.
+    /// A command with what it needs to reach the cluster, and the cluster's kubectl and the programs of this repository in
+    /// PATH.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         let bin = self.kubectl.parent().unwrap_or(Path::new(""));
+        let waterspout = waterspout();
+        let own = waterspout.parent().unwrap_or(Path::new(""));
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .env("KUBECONFIG", &self.kubeconfig)
             .env("KUBECACHEDIR", target().join("tmp/kubectl-cache"))
-            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("PATH", format!("{}:{}:{path}", bin.display(), own.display()))
             .current_dir(repository())
             .stdin(Stdio::null());
         if self.is_ours {

@@ -42,7 +42,7 @@ fn settings_that_the_bolt_does_not_know_are_refused_at_the_start() {
     assert!(!ended.status.success());
     for expected in [
         "`shout` has no field `atLeast`",
-        "topology.yaml:21:39",
+        "topology.yaml:20:39",
         "did you mean `at_least`?",
     ] {
         assert!(error.contains(expected), "{error}");
