@@ -250,6 +250,16 @@ impl Router {
         }
     }
 
+    /// Chooses without a look at the row, if the grouping does not need one: to one task then.
+    #[inline]
+    pub fn blind(&mut self) -> Option<u32> {
+        match &mut self.rule {
+            Rule::Rounds(rounds) => Some(rounds.next()),
+            Rule::Global => Some(0),
+            _ => None,
+        }
+    }
+
     /// The tasks that the last [`Target::Chosen`] was about, in their order.
     pub fn chosen(&self) -> &[u32] {
         match &self.rule {

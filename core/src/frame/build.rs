@@ -59,10 +59,31 @@ impl FrameBuilder {
         self.frame.ends.push(self.frame.data.len() as u32);
     }
 
+    /// Where the bytes of the next row are appended; [`FrameBuilder::end_row`] is to follow.
+    #[inline]
+    pub fn data_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.frame.data
+    }
+
+    /// Makes a row of what was appended to [`FrameBuilder::data_mut`], and returns the frame's bytes by now. The row
+    /// belongs to no root before [`FrameBuilder::belong`] was called.
+    #[inline]
+    pub fn end_row(&mut self) -> usize {
+        let end = self.frame.data.len();
+        self.frame.ends.push(end as u32);
+        end
+    }
+
     /// Appends an encoded row that belongs to root `root` of `group`. True if the frame had no row of it.
     #[inline]
     pub fn push(&mut self, row: &[u8], group: GroupId, root: u8) -> bool {
         self.push_untracked(row);
+        self.belong(group, root)
+    }
+
+    /// Lets the row that was appended last belong to root `root` of `group`. True if the frame had no row of it.
+    #[inline(always)]
+    pub fn belong(&mut self, group: GroupId, root: u8) -> bool {
         let ordinal = match self.frame.groups.last() {
             Some(last) if last.group == group => self.frame.groups.len() - 1,
             _ => self.ordinal(group),

@@ -33,6 +33,9 @@ struct Group {
     bytes: usize,
     pending_roots: usize,
     sealed: bool,
+    /// When its first and its last root were emitted.
+    first_time: u64,
+    last_time: u64,
     /// From which root on which time of emission holds; times grow.
     times: Vec<(u8, u64)>,
     /// When roots were renewed last, if any was.
@@ -52,6 +55,8 @@ impl Group {
             bytes: 0,
             pending_roots: 0,
             sealed: false,
+            first_time: 0,
+            last_time: 0,
             times: Vec::new(),
             renewed: None,
             look_at: 0,
@@ -65,17 +70,11 @@ impl Group {
         self.bytes = 0;
         self.pending_roots = 0;
         self.sealed = false;
+        self.first_time = 0;
+        self.last_time = 0;
         self.times.clear();
         self.renewed = None;
         self.look_at = 0;
-    }
-
-    fn last_time(&self) -> u64 {
-        self.times.last().map_or(0, |time| time.1)
-    }
-
-    fn first_time(&self) -> u64 {
-        self.times.first().map_or(0, |time| time.1)
     }
 
     fn emitted_at(&self, root: usize) -> u64 {
@@ -198,13 +197,21 @@ impl Ledger {
     /// Opens a root for message `message`, emitted at `now` (microseconds) with rows of `bytes` bytes in all.
     ///
     /// The root is not done before [`Ledger::register_last`] was called for the frames it went into.
-    #[inline]
+    #[inline(never)]
     pub fn open(&mut self, message: u64, bytes: usize, now: u64) -> (GroupId, u8) {
-        let full = self.groups.back().is_none_or(|group| {
-            group.is_full() || now.saturating_sub(group.first_time()) > self.settings.timeout_micros / 4
-        });
+        self.open_in(0, message, bytes, now)
+    }
+
+    /// As [`Ledger::open`], for a root that went into the frame `frame`, which is registered.
+    #[inline(always)]
+    pub fn open_in(&mut self, frame: u64, message: u64, bytes: usize, now: u64) -> (GroupId, u8) {
+        let oldest = now.saturating_sub(self.settings.timeout_micros / 4);
+        let full = self
+            .groups
+            .back()
+            .is_none_or(|group| group.is_full() || group.first_time < oldest);
         if full {
-            self.open_group();
+            self.open_group(now);
         }
         let sequence = self.first + self.groups.len() as u64 - 1;
         let group = self
@@ -213,12 +220,13 @@ impl Ledger {
             .expect("a group was just made if there was none");
         let root = group.roots;
         group.roots += 1;
-        group.accumulators[root] = 0;
+        group.accumulators[root] = frame;
         group.messages[root] = message;
         group.pending[root >> 6] |= 1 << (root & 63);
         group.pending_roots += 1;
         group.bytes += bytes;
-        if group.last_time() < now || group.times.is_empty() {
+        if group.last_time < now || root == 0 {
+            group.last_time = now;
             group.times.push((root as u8, now));
         }
         self.pending += 1;
@@ -233,7 +241,8 @@ impl Ledger {
         )
     }
 
-    fn open_group(&mut self) {
+    #[cold]
+    fn open_group(&mut self, now: u64) {
         if let Some(last) = self.groups.back_mut() {
             last.sealed = true;
         }
@@ -242,6 +251,7 @@ impl Ledger {
             self.unused += 1;
             self.unused - 1
         });
+        group.first_time = now;
         self.groups.push_back(group);
         self.retire();
     }
@@ -320,7 +330,7 @@ impl Ledger {
         let timeout = self.settings.timeout_micros;
         for index in 0..self.groups.len() {
             let group = &mut self.groups[index];
-            if group.last_time().saturating_add(timeout) > now {
+            if group.last_time.saturating_add(timeout) > now {
                 break;
             }
             if group.pending_roots == 0 || group.look_at > now {
@@ -340,7 +350,7 @@ impl Ledger {
     pub fn next_expiry(&self) -> Option<u64> {
         let mut next: Option<u64> = None;
         for group in self.groups.iter().filter(|group| group.pending_roots > 0) {
-            let at = group.last_time().saturating_add(self.settings.timeout_micros);
+            let at = group.last_time.saturating_add(self.settings.timeout_micros);
             next = Some(next.unwrap_or(u64::MAX).min(at.max(group.look_at)));
             if group.look_at <= at {
                 // Those behind it are younger.

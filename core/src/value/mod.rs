@@ -29,6 +29,7 @@ mod read;
 mod small;
 mod write;
 
+pub(crate) use check::check_row_of;
 pub use check::{MAX_DEPTH, ValueFault, check_row};
 pub use owned::Value;
 pub use read::{Row, ValueRef, map_entries};

@@ -54,6 +54,13 @@ impl<'a> Row<'a> {
     /// The encoding of field `index`, or `None` beyond the last field.
     #[inline(always)]
     pub fn raw(self, index: usize) -> Option<&'a [u8]> {
+        let rest = self.from(index)?;
+        Some(&rest[..encoded_length(rest)])
+    }
+
+    /// Field `index` and what is behind it.
+    #[inline(always)]
+    fn from(self, index: usize) -> Option<&'a [u8]> {
         let mut rest = self.bytes;
         for _ in 0..index {
             if rest.is_empty() {
@@ -61,11 +68,7 @@ impl<'a> Row<'a> {
             }
             rest = &rest[encoded_length(rest)..];
         }
-        if rest.is_empty() {
-            None
-        } else {
-            Some(&rest[..encoded_length(rest)])
-        }
+        (!rest.is_empty()).then_some(rest)
     }
 
     /// The value of field `index`, or `None` beyond the last field.
@@ -77,19 +80,19 @@ impl<'a> Row<'a> {
     /// The text of field `index`, or `None` if it is missing or no text.
     #[inline]
     pub fn text(self, index: usize) -> Option<&'a str> {
-        match self.get(index) {
-            Some(ValueRef::Text(text)) => Some(text),
-            _ => None,
+        let (&tag, sized) = self.from(index)?.split_first()?;
+        if tag != tag::TEXT {
+            return None;
         }
+        let (length, skip) = length(sized);
+        Some(text(&sized[skip..skip + length]))
     }
 
     /// The integer of field `index`, or `None` if it is missing or no integer.
     #[inline]
     pub fn int(self, index: usize) -> Option<i64> {
-        match self.get(index) {
-            Some(ValueRef::Int(value)) => Some(value),
-            _ => None,
-        }
+        let (&tag, payload) = self.from(index)?.split_first()?;
+        (tag == tag::INT).then(|| i64::from_le_bytes(eight(payload)))
     }
 
     /// All fields in order.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{LONG, Value, append_small, tag};
+use super::{LONG, SMALL, Value, load_small, tag};
 
 /// Writes the fields of one row, in the order of the stream's fields.
 #[derive(Debug)]
@@ -147,13 +147,26 @@ impl<'a> RowWriter<'a> {
 
     #[inline]
     fn sized(&mut self, tag: u8, payload: &[u8]) {
-        if payload.len() < usize::from(LONG) {
-            self.data.extend_from_slice(&[tag, payload.len() as u8]);
+        if payload.len() <= SMALL {
+            // One copy of a fixed size, cut off where the payload ends.
+            let end = self.data.len() + 2 + payload.len();
+            let mut encoded = [0; 2 + SMALL];
+            encoded[0] = tag;
+            encoded[1] = payload.len() as u8;
+            encoded[2..].copy_from_slice(&load_small(payload).to_le_bytes());
+            self.data.extend_from_slice(&encoded);
+            self.data.truncate(end);
         } else {
-            self.data.push(tag);
-            append_length(self.data, payload.len());
+            self.longer(tag, payload);
         }
-        append_small(self.data, payload);
+    }
+
+    #[inline(never)]
+    fn longer(&mut self, tag: u8, payload: &[u8]) {
+        self.data.reserve(6 + payload.len());
+        self.data.push(tag);
+        append_length(self.data, payload.len());
+        self.data.extend_from_slice(payload);
     }
 }
 

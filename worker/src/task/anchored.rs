@@ -6,7 +6,7 @@
 use waterspout_core::frame::{Frame, Roots};
 use waterspout_core::value::RowWriter;
 
-use super::Output;
+use super::output::{Output, RowPlace};
 use super::holds::{Holds, Root};
 use crate::component::{ComponentError, Emit, Held, Patience};
 
@@ -72,6 +72,18 @@ impl<'a> Anchored<'a> {
         }
     }
 
+    /// Sends the row that was written last to all who read `stream`.
+    #[inline]
+    fn send(&mut self, stream: usize) -> Result<(), ComponentError> {
+        let anchor = match self.roots() {
+            Roots::One(group, root) => Some((group, root)),
+            Roots::None => None,
+            Roots::Several(..) => return self.send_for_several(stream, None),
+        };
+        self.output.send(stream, anchor, |_| {});
+        Ok(())
+    }
+
     #[cold]
     fn send_for_several(&mut self, stream: usize, task: Option<u32>) -> Result<(), ComponentError> {
         let mut roots: Vec<Root> = Vec::new();
@@ -83,13 +95,16 @@ impl<'a> Anchored<'a> {
 impl Emit for Anchored<'_> {
     #[inline]
     fn emit(&mut self, stream: usize, row: impl FnOnce(&mut RowWriter<'_>)) -> Result<(), ComponentError> {
-        self.output.write_row(stream, row)?;
-        let anchor = match self.roots() {
-            Roots::One(group, root) => Some((group, root)),
-            Roots::None => None,
-            Roots::Several(..) => return self.send_for_several(stream, None),
+        let (anchor, place) = match self.roots() {
+            Roots::One(group, root) => (Some((group, root)), self.output.next_place(stream)),
+            Roots::None => (None, self.output.next_place(stream)),
+            Roots::Several(..) => (None, RowPlace::Scratch),
         };
-        self.output.send(stream, anchor, |_| {});
+        let bytes = self.output.write_at(place, stream, row)?;
+        match place {
+            RowPlace::Frame(frame) => self.output.stay(frame, bytes, |_| anchor),
+            RowPlace::Scratch => return self.send(stream),
+        }
         Ok(())
     }
 

@@ -107,6 +107,40 @@ impl OpenFrames {
             self.opened_at = self.opened_at.min(self.now);
         }
         push(&mut slot.builder, row);
+        self.grew(index);
+    }
+
+    /// The bytes of an open frame, to append a row to; [`OpenFrames::end_row`] is to follow.
+    #[inline(always)]
+    pub(super) fn data_mut(&mut self, index: usize) -> &mut Vec<u8> {
+        self.frames[index].builder.data_mut()
+    }
+
+    /// Makes a row of the `bytes` bytes that were appended to a frame, and ships the frame if it is full. `anchor` gets the
+    /// frame's id, and gives the root that the row belongs to.
+    #[inline(always)]
+    pub(super) fn end_row(
+        &mut self,
+        index: usize,
+        bytes: usize,
+        anchor: impl FnOnce(u64) -> Option<(GroupId, u8)>,
+    ) {
+        let slot = &mut self.frames[index];
+        if slot.builder.is_empty() {
+            self.opened_at = self.opened_at.min(self.now);
+        }
+        self.bytes += bytes as u64;
+        slot.builder.end_row();
+        if let Some((group, root)) = anchor(slot.builder.id()) {
+            slot.builder.belong(group, root);
+        }
+        self.grew(index);
+    }
+
+    /// A row came into a frame.
+    #[inline(always)]
+    fn grew(&mut self, index: usize) {
+        let slot = &mut self.frames[index];
         if slot.builder.is_full() {
             if self.registers {
                 register(slot, &mut self.entries);

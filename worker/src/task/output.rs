@@ -13,6 +13,15 @@ use super::open::{OpenFrames, Shipped};
 use crate::component::ComponentError;
 use crate::mutation::{Mutation, lacks};
 
+/// Where a row is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowPlace {
+    /// Into this open frame, where it stays.
+    Frame(usize),
+    /// Into the scratch buffer, from where it is copied.
+    Scratch,
+}
+
 /// One output stream of a task.
 #[derive(Debug)]
 pub struct OutputStream {
@@ -139,21 +148,73 @@ impl Output {
         }
     }
 
-    /// Writes a row into the scratch buffer and checks that it has as many fields as stream `stream` declares.
+    /// Where the next row of `stream` is to be written: into an open frame if that needs no look at the row and there is
+    /// just one such frame, whose turn it is then; else into the scratch buffer.
+    #[inline]
+    pub fn next_place(&mut self, stream: usize) -> RowPlace {
+        let edges = match self.streams.get_mut(stream) {
+            Some(declared) if !declared.direct => declared.edges.as_mut_slice(),
+            _ => return RowPlace::Scratch,
+        };
+        let [edge] = edges else { return RowPlace::Scratch };
+        match edge.router.blind() {
+            Some(task) => RowPlace::Frame(edge.first + task as usize),
+            None => RowPlace::Scratch,
+        }
+    }
+
+    /// Writes a row where [`Output::next_place`] says, and checks that it has as many fields as stream `stream` declares.
+    /// Its length in bytes. [`Output::stay`] or [`Output::send`] is to follow.
     ///
     /// # Errors
     /// If it has not, or the stream needs the name of a task.
+    #[inline(always)]
+    pub fn write_at(
+        &mut self,
+        place: RowPlace,
+        stream: usize,
+        write: impl FnOnce(&mut RowWriter<'_>),
+    ) -> Result<usize, ComponentError> {
+        let data = match place {
+            RowPlace::Frame(index) => self.open.data_mut(index),
+            RowPlace::Scratch => {
+                self.row.clear();
+                &mut self.row
+            }
+        };
+        let start = data.len();
+        let mut writer = RowWriter::new(data);
+        write(&mut writer);
+        let found = writer.fields();
+        let bytes = data.len() - start;
+        match self.streams.get(stream) {
+            Some(declared) if declared.fields == found && !declared.direct => Ok(bytes),
+            _ => {
+                data.truncate(start);
+                Err(self.wrong_row(stream, found, false))
+            }
+        }
+    }
+
+    /// Lets a row of `bytes` bytes stay in the open frame that it was written into. `anchor` gets the frame's id, and
+    /// gives the root that the row belongs to.
+    #[inline(always)]
+    pub fn stay(&mut self, frame: usize, bytes: usize, anchor: impl FnOnce(u64) -> Option<(GroupId, u8)>) {
+        self.emitted += 1;
+        self.open.end_row(frame, bytes, anchor);
+    }
+
+    /// Writes a row into the scratch buffer; see [`Output::write_at`].
+    ///
+    /// # Errors
+    /// If the row does not fit the stream.
     #[inline]
     pub fn write_row(
         &mut self,
         stream: usize,
         write: impl FnOnce(&mut RowWriter<'_>),
     ) -> Result<usize, ComponentError> {
-        let found = self.write(write);
-        match self.streams.get(stream) {
-            Some(declared) if declared.fields == found && !declared.direct => Ok(self.row.len()),
-            _ => Err(self.wrong_row(stream, found, false)),
-        }
+        self.write_at(RowPlace::Scratch, stream, write)
     }
 
     /// Writes a row for a direct stream; see [`Output::write_row`].

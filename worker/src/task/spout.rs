@@ -12,7 +12,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::attempts::{Attempts, DeadLetters, Emission, Reason, Verdict};
 use super::letters::{Letters, Which};
 use super::lost::Lost;
-use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
+use super::output::{Output, RowPlace};
+use super::{Counts, Latency, OUTPUT_BUDGET, Ran, TaskCore, Tracking};
 use crate::component::{ComponentError, EmitRoot, Polled, Spout};
 use crate::poison::{Culprit, Keys, Tally};
 
@@ -56,7 +57,7 @@ struct Roots<'a> {
     keys: Option<&'a Keys>,
     ids_last: bool,
     is_tracked: bool,
-    /// Tracked, no root failed lately, and a root's key is its message id: there is nothing to look up.
+    /// No root failed lately, and a root's key is its message id: there is nothing to look up.
     is_plain: bool,
     now: u64,
 }
@@ -125,19 +126,22 @@ impl EmitRoot for Roots<'_> {
         message: u64,
         row: impl FnOnce(&mut RowWriter<'_>),
     ) -> Result<(), ComponentError> {
-        let bytes = self.output.write_row(stream, row)?;
-        if !self.is_plain {
+        let place = if self.is_plain {
+            self.output.next_place(stream)
+        } else {
+            RowPlace::Scratch
+        };
+        let bytes = self.output.write_at(place, stream, row)?;
+        let RowPlace::Frame(frame) = place else {
             return self.send(stream, None, message, bytes);
-        }
-        let root = self.ledger.open(message, bytes, self.now);
-        let ledger = &mut *self.ledger;
-        let mut went = false;
-        self.output.send(stream, Some(root), |frame| {
-            ledger.register_last(frame);
-            went = true;
-        });
-        if !went {
-            self.ledger.settle_last(self.now, self.outcome);
+        };
+        if self.is_tracked {
+            let (ledger, now) = (&mut *self.ledger, self.now);
+            self.output
+                .stay(frame, bytes, |id| Some(ledger.open_in(id, message, bytes, now)));
+        } else {
+            self.outcome.acked.push(message);
+            self.output.stay(frame, bytes, |_| None);
         }
         Ok(())
     }
@@ -297,9 +301,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
                 output: &mut self.output,
                 ledger: &mut self.ledger,
                 outcome: &mut self.outcome,
-                is_plain: self.is_tracked
-                    && self.attempts.is_empty()
-                    && (self.ids_last || self.keys.is_none()),
+                is_plain: self.attempts.is_empty() && (self.ids_last || self.keys.is_none()),
                 attempts: &mut self.attempts,
                 keys: self.keys.as_ref(),
                 ids_last: self.ids_last,

@@ -132,7 +132,7 @@ impl TransportConfig {
             tls,
             ping: Duration::from_millis(500),
             lost_after: Duration::from_millis(2_500),
-            window_frames: 32,
+            window_frames: 128,
             window_bytes: 1 << 20,
         }
     }

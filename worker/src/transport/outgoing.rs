@@ -337,7 +337,15 @@ impl Outgoing {
         }
         state.frames.front()?;
         let epoch = state.epoch;
-        let mut batch = Vec::with_capacity(BATCH_BYTES / 4);
+        let mut weight = 0;
+        for (_, frame) in &state.frames {
+            weight += frame.weight();
+            if weight >= BATCH_BYTES {
+                break;
+            }
+        }
+        // A frame takes less on the wire than it weighs.
+        let mut batch = Vec::with_capacity(weight);
         while batch.len() < BATCH_BYTES
             && let Some(&(target, ref frame)) = state.frames.front()
         {
