@@ -30,6 +30,8 @@ pub(super) enum Control {
     Finish(Vec<ComponentId>),
     /// From the coordinator: the topology is complete.
     Complete,
+    /// To the coordinator: the sender knows that the topology is complete.
+    Told,
     /// To all: the sender was told to end; so many roots are in flight at its spouts.
     Leaving {
         /// Roots in flight.

@@ -14,6 +14,7 @@ use waterspout_core::placement::WorkerIndex;
 use super::control::Control;
 use super::deaths;
 use super::epochs::Epochs;
+use super::farewell::Farewell;
 use super::inbound::News;
 use super::stuck::Stuck;
 use super::{Ended, STATUS, WorkerError};
@@ -56,6 +57,8 @@ pub(super) struct Life<W> {
     /// The epoch that the states are of.
     states_of: u64,
     complete: bool,
+    /// At the coordinator, once the topology is complete.
+    farewell: Option<Farewell>,
     /// What the process before this one died of, for workers that it has not met yet.
     culprits: Vec<Culprit>,
     stuck: Stuck,
@@ -99,6 +102,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             greeted_in: 0,
             states_of: 0,
             complete: false,
+            farewell: None,
             culprits,
             stuck: Stuck::default(),
         }
@@ -194,6 +198,9 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     fn connected(&mut self, peer: PeerId) -> Result<(), WorkerError> {
         tracing::info!(%peer, "connected");
         self.up.insert(peer.index, peer);
+        if let Some(farewell) = &mut self.farewell {
+            farewell.came(peer.index);
+        }
         self.avoid_absent();
         if !self.culprits.is_empty() {
             // Before it sends anything here: it may be about to send the same again.
@@ -243,7 +250,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     }
 
     fn disconnected(&mut self, peer: PeerId, reason: &str) -> Result<(), WorkerError> {
-        let matters = self.epochs.runs(peer);
+        let matters = self.epochs.runs(peer) && !self.complete;
         if matters {
             tracing::warn!(%peer, reason, "connection lost: spouts fail what is in flight");
         } else {
@@ -283,7 +290,15 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             }
             Control::Died(culprits) => deaths::tell_spouts(&self.node, culprits),
             Control::Finish(components) if from_coordinator => self.finish(&components),
-            Control::Complete if from_coordinator => self.complete = true,
+            Control::Complete if from_coordinator => {
+                self.complete = true;
+                self.send(from.index, &Control::Told);
+            }
+            Control::Told => {
+                if let Some(farewell) = &mut self.farewell {
+                    farewell.answered(from.index);
+                }
+            }
             other => tracing::warn!(%from, message = ?other, "only the coordinator may say this"),
         }
     }
@@ -319,7 +334,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         self.epochs.tick()?;
         self.set_progress();
         self.look_after_tasks()?;
-        if self.is_coordinator() {
+        if self.is_coordinator() && !self.complete {
             match finish::next(self.epochs.plan().graph(), &self.states) {
                 FinishStep::Wait => {}
                 FinishStep::Complete => self.complete = true,
@@ -329,6 +344,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
                 }
             }
         }
+        self.tell_complete();
         if self.leaving.is_some() {
             // A start may have come in between.
             self.node.command(&Command::SetActive(false));
@@ -337,6 +353,16 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             });
         }
         Ok(())
+    }
+
+    /// Tells those that have not answered yet that the topology is complete.
+    fn tell_complete(&mut self) {
+        if self.complete && self.is_coordinator() {
+            let farewell = self.farewell.get_or_insert_with(Farewell::begin);
+            for index in farewell.missing(&self.up) {
+                self.send(index, &Control::Complete);
+            }
+        }
     }
 
     fn find_peers(&self) {
@@ -412,16 +438,23 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             .sum()
     }
 
+    /// Whether nobody waits any more to be told that the topology is complete.
+    fn have_parted(&mut self) -> bool {
+        let Some(farewell) = &mut self.farewell else {
+            return !self.is_coordinator();
+        };
+        let members = self.epochs.plan().plan().members.iter();
+        let others = members
+            .map(|member| member.index)
+            .filter(|index| *index != self.me.index);
+        farewell.is_over(others, &self.up, Instant::now())
+    }
+
     /// Whether this is the end, and how.
     fn end(&mut self) -> Option<Ended> {
         if self.complete {
-            if self.is_coordinator() {
-                self.send_to_all(&Control::Complete);
-            }
-            if self.leaving.is_some() || !self.discovery.stays_when_complete() {
-                return Some(Ended::Complete);
-            }
-            return None;
+            let may_end = self.leaving.is_some() || !self.discovery.stays_when_complete();
+            return (may_end && self.have_parted()).then_some(Ended::Complete);
         }
         let pending = self.pending();
         let others_drained = self

@@ -6,6 +6,7 @@
 mod control;
 mod deaths;
 mod epochs;
+mod farewell;
 mod inbound;
 mod life;
 #[cfg(test)]
