@@ -6,8 +6,8 @@
 use waterspout_core::frame::{Frame, Roots};
 use waterspout_core::value::RowWriter;
 
-use super::output::{Output, RowPlace};
 use super::holds::{Holds, Root};
+use super::output::{Output, RowPlace};
 use crate::component::{ComponentError, Emit, Held, Patience};
 
 /// Emits anchored to one input tuple, or to none.
