@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use waterspout_e2e::{
-    Finished, Run, manifest, printed_counts, repository, sample_counts, wait_for, waterspout,
+    Finished, Run, manifest, printed_counts, python_program, repository, sample_counts, wait_for, waterspout,
 };
 
 fn run(path: &Path, args: &[&str]) -> Finished {
@@ -163,6 +163,7 @@ spec:
     script:
       python: |
         def spout():
+            log('2000 numbers', 'Warn')
             for number in range(2000):
                 yield (number,)
     streams: [{fields: [number]}]
@@ -196,7 +197,9 @@ spec:
         .map(|number| number * number * 10u128.pow(9))
         .collect();
     assert_eq!(lines, expected);
-    assert!(finished.stderr.contains(" 20 failed"), "{finished:?}");
+    for words in [" 20 failed", "2000 numbers"] {
+        assert!(finished.stderr.contains(words), "{finished:?}");
+    }
 }
 
 #[test]
@@ -233,32 +236,10 @@ fn word_count_in_javascript_gives_the_same_counts_and_may_be_asynchronous() {
     assert_eq!(printed_counts(&finished.stdout), sample_counts());
 }
 
-/// A Python with pystorm in it.
-fn pystorm() -> String {
-    let directory = waterspout_e2e::target().join("pystorm-3.1.4");
-    let python = directory.join("bin/python3");
-    if !directory.join("complete").exists() {
-        let done = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
-        done(Command::new("python3").args(["-m", "venv"]).arg(&directory));
-        let packages = [
-            "pystorm==3.1.4",
-            "simplejson==3.19.3",
-            "six==1.17.0",
-            "msgpack==1.1.0",
-        ];
-        done(
-            Command::new(&python)
-                .args(["-m", "pip", "-q", "install"])
-                .args(packages),
-        );
-        std::fs::write(directory.join("complete"), "").unwrap();
-    }
-    python.to_str().unwrap().to_owned()
-}
-
 #[test]
 fn components_written_for_storm_run_unchanged() {
-    let python = pystorm();
+    let python = python_program("python");
+    let python = python.to_str().unwrap();
     for serializer in ["Json", "MessagePack"] {
         let name = if serializer == "Json" { "json" } else { "msgpack" };
         let text = format!(

@@ -3,25 +3,38 @@
 A worker runs `python3 waterspout_script.py` for each task of a `script: {python: ...}`; a program of one's own calls
 `serve(make)`. If the package `msgpack` is there, messages are MessagePack, else JSON.
 
-A script has functions: `process(tup)` makes it a bolt, `spout()` a spout. Beside them it may have `tick()`, `finish()` and
-`pause()`. It is given `context`, `state`, `emit`, `hold`, `ack`, `fail` and `log`. A script with `make(context)` returns an object with
-these as methods, or one with `batch(...)` or `poll(...)`, which is called for many tuples at once.
+A script has functions: `process(tup)` makes it a bolt, `spout()` a spout. Beside them it may have `tick()`, `finish()`
+and `pause()`. It is given `context`, `state`, `emit`, `hold`, `ack`, `fail` and `log`. A script with `make(context)`
+returns an object with these as methods, or one with `batch(...)` or `poll(...)`, which is called for many tuples at
+once.
 """
 
+from __future__ import annotations
+
 import base64
+import contextlib
 import datetime
 import gc
+import importlib
 import inspect
 import json
 import os
 import sys
 import traceback
 import types
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, TypeAlias
 
+msgpack: Any
 try:
-    import msgpack
+    msgpack = importlib.import_module("msgpack")
 except ImportError:
     msgpack = None
+
+Row: TypeAlias = Sequence[Any]
+#: Anchors, rows and, on a direct stream, tasks: lists of one length.
+Run: TypeAlias = tuple[list[Any], ...]
 
 VERSION = 1
 MAX_MESSAGE = 64 << 20
@@ -34,27 +47,27 @@ class Timestamp:
 
     __slots__ = ("micros",)
 
-    def __init__(self, micros):
+    def __init__(self, micros: int) -> None:
         self.micros = micros
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, Timestamp) and self.micros == other.micros
 
-    def __hash__(self):
+    def __hash__(self) -> int:
         return hash(self.micros)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Timestamp({self.micros})"
 
 
-def _to_time(micros):
+def _to_time(micros: int) -> datetime.datetime | Timestamp:
     try:
         return _EPOCH + datetime.timedelta(microseconds=micros)
     except OverflowError:
         return Timestamp(micros)
 
 
-def _micros(value):
+def _micros(value: datetime.datetime | Timestamp) -> int:
     if isinstance(value, Timestamp):
         return value.micros
     if value.tzinfo is None:
@@ -67,21 +80,22 @@ class _Pack:
 
     name = "MessagePack"
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.packer = msgpack.Packer(default=self._default, use_bin_type=True)
 
-    def encode(self, message):
+    def encode(self, message: object) -> bytes:
         try:
-            return self.packer.pack(message)
+            data: bytes = self.packer.pack(message)
+            return data
         except BaseException:
             self.packer.reset()
             raise
 
-    def decode(self, data):
+    def decode(self, data: bytes) -> Any:
         return msgpack.unpackb(data, ext_hook=self._extension, raw=False, strict_map_key=False)
 
     @staticmethod
-    def _default(value):
+    def _default(value: object) -> Any:
         if isinstance(value, int):
             length = (value.bit_length() + 8) // 8
             return msgpack.ExtType(1, value.to_bytes(length, "big", signed=True))
@@ -90,7 +104,7 @@ class _Pack:
         raise TypeError(_no_value(value))
 
     @staticmethod
-    def _extension(code, data):
+    def _extension(code: int, data: bytes) -> Any:
         number = int.from_bytes(data, "big", signed=True)
         if code == 1:
             return number
@@ -104,32 +118,32 @@ class _Json:
 
     name = "Json"
 
-    def encode(self, message):
+    def encode(self, message: object) -> bytes:
         text = self._dumps(message)
         if '"$' in text:
             # Perhaps a key: written again, with care.
             text = self._dumps(_escaped(message))
         return text.encode()
 
-    def _dumps(self, message):
+    def _dumps(self, message: object) -> str:
         try:
             return json.dumps(message, ensure_ascii=False, separators=(",", ":"), default=_tagged, check_circular=False)
         except ValueError:
             # An integer of very many digits.
             return json.dumps(_escaped(message), ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
-    def decode(self, data):
+    def decode(self, data: bytes) -> Any:
         if b'"$map"' in data:
             # A hook would see what is in it first.
             return _untagged_deep(json.loads(data))
         return json.loads(data, object_hook=_untagged)
 
 
-def _no_value(value):
+def _no_value(value: object) -> str:
     return f"{type(value).__name__} is no value of a tuple: {value!r:.100}"
 
 
-def _tagged(value):
+def _tagged(value: object) -> dict[str, Any]:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, (datetime.datetime, Timestamp)):
@@ -137,7 +151,7 @@ def _tagged(value):
     raise TypeError(_no_value(value))
 
 
-def _escaped(value):
+def _escaped(value: object) -> Any:
     if isinstance(value, (list, tuple)):
         return [_escaped(item) for item in value]
     if isinstance(value, dict):
@@ -145,7 +159,7 @@ def _escaped(value):
             if not isinstance(key, str):
                 raise TypeError(f"a key of a map is no text: {key!r:.100}")
         inner = {key: _escaped(item) for key, item in value.items()}
-        if "$map" in inner or len(inner) == 1 and next(iter(inner)).startswith("$"):
+        if "$map" in inner or (len(inner) == 1 and next(iter(inner)).startswith("$")):
             return {"$map": inner}
         return inner
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 64:
@@ -155,7 +169,7 @@ def _escaped(value):
     return _tagged(value)
 
 
-def _untagged(value):
+def _untagged(value: dict[str, Any]) -> Any:
     if len(value) == 1:
         ((key, item),) = value.items()
         if key == "$bytes":
@@ -169,7 +183,7 @@ def _untagged(value):
     return value
 
 
-def _untagged_deep(value):
+def _untagged_deep(value: Any) -> Any:
     if isinstance(value, list):
         return [_untagged_deep(item) for item in value]
     if isinstance(value, dict):
@@ -182,7 +196,7 @@ def _untagged_deep(value):
 class Stream:
     """A stream of the context."""
 
-    def __init__(self, spec):
+    def __init__(self, spec: dict[str, Any]) -> None:
         self.stream = spec["stream"]
         self.fields = spec["fields"]
         self.component = spec.get("component")
@@ -193,7 +207,7 @@ class Stream:
 class Context:
     """What a component is told when it is made."""
 
-    def __init__(self, hello):
+    def __init__(self, hello: dict[str, Any]) -> None:
         self.role = hello["role"]
         self.topology = hello["topology"]
         self.component = hello["component"]
@@ -203,9 +217,11 @@ class Context:
         self.inputs = [Stream(spec) for spec in hello["inputs"]]
         self.outputs = [Stream(spec) for spec in hello["outputs"]]
         self.config = hello["config"]
-        self.script = hello.get("script")
+        self.script: str | None = hello.get("script")
+        #: Where the component emits to, once there is a worker that listens.
+        self.out: Out | None = None
 
-    def output(self, name="default"):
+    def output(self, name: str = "default") -> int:
         """The number of an output stream."""
         for number, output in enumerate(self.outputs):
             if output.stream == name:
@@ -215,32 +231,32 @@ class Context:
 
 
 class Out:
-    """Where a component emits to, and what it says of its tuples. What is said goes to the worker with the next answer."""
+    """Where a component emits to, and what it says of its tuples, which goes to the worker with the next answer."""
 
-    def __init__(self, context, link):
+    def __init__(self, context: Context, link: _Link) -> None:
         self.context = context
         self._link = link
         self._begin()
 
-    def _begin(self):
-        self._runs = {}
-        self._failed = []
-        self._held = []
+    def _begin(self) -> None:
+        self._runs: dict[int, Run] = {}
+        self._failed: list[int] = []
+        self._held: list[int] = []
 
-    def lists(self, output):
+    def lists(self, output: int) -> Run:
         """The list of anchors and the list of rows of an output, to be appended to together."""
         run = self._runs.get(output)
         if run is None:
             run = self._runs[output] = ([], [])
         return run
 
-    def emit(self, output, anchor, row):
+    def emit(self, output: int, anchor: Any, row: Row) -> None:
         """Emits a row, for the id of a tuple, several ids, or None. In a spout, `anchor` is the message id."""
         anchors, rows = self.lists(output)
         anchors.append(anchor)
         rows.append(row)
 
-    def emit_direct(self, output, anchor, row, task):
+    def emit_direct(self, output: int, anchor: Any, row: Row, task: int) -> None:
         """Emits a row to one task, on a direct stream."""
         run = self._runs.get(output)
         if run is None:
@@ -249,52 +265,52 @@ class Out:
         run[1].append(row)
         run[2].append(task)
 
-    def fail(self, id):
+    def fail(self, id: int) -> None:
         """Fails a tuple of the batch."""
         self._failed.append(id)
 
-    def hold(self, id):
+    def hold(self, id: int) -> None:
         """Holds a tuple of the batch: it is not acked by the answer."""
         self._held.append(id)
 
-    def ack(self, id):
+    def ack(self, id: int | list[int]) -> None:
         """Acks a held tuple, or several."""
         self.send()
         self._link.send(["ack", id if isinstance(id, list) else [id]])
 
-    def fail_held(self, id):
+    def fail_held(self, id: int | list[int]) -> None:
         """Fails a held tuple, or several."""
         self.send()
         self._link.send(["fail", id if isinstance(id, list) else [id]])
 
-    def log(self, level, text):
+    def log(self, level: str, text: object) -> None:
         """Writes a line to the log: Trace, Debug, Info, Warn or Error."""
         self._link.send(["log", level, str(text)])
 
-    def error(self, text, trace=""):
+    def error(self, text: object, trace: str = "") -> None:
         """Says that something failed."""
         self._link.send(["error", str(text), trace])
 
-    def exception(self, error):
+    def exception(self, error: BaseException) -> None:
         """Says that an exception was caught."""
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         self.error(f"{type(error).__name__}: {error}", trace)
 
-    def metric(self, name, value):
+    def metric(self, name: str, value: float) -> None:
         """Adds to a counter."""
         self._link.send(["metric", name, value])
 
-    def alive(self):
+    def alive(self) -> None:
         """Says that work is under way."""
         self._link.send(["alive"])
 
-    def send(self):
+    def send(self) -> None:
         """Sends what was emitted so far without an answer. Its anchors must be held tuples."""
         emits = self._take()
         if emits:
             self._link.send(["emit", emits])
 
-    def _take(self):
+    def _take(self) -> list[list[Any]]:
         runs, self._runs = self._runs, {}
         emits = []
         for output, run in runs.items():
@@ -305,7 +321,7 @@ class Out:
                 emits.append([output, *run])
         return emits
 
-    def _without_wrong(self, output, run, fields):
+    def _without_wrong(self, output: int, run: Run, fields: int) -> Run:
         name = self.context.outputs[output].stream
         right = [index for index, row in enumerate(run[1]) if len(row) == fields]
         for index in set(range(len(run[1]))) - set(right):
@@ -314,11 +330,11 @@ class Out:
             self._fail_anchor(run[0][index])
         return tuple([part[index] for index in right] for part in run)
 
-    def _fail_anchor(self, anchor):
+    def _fail_anchor(self, anchor: Any) -> None:
         if self.context.role == "Bolt" and anchor is not None:
             self._failed.extend(anchor if isinstance(anchor, (list, tuple)) else [anchor])
 
-    def _encodable(self, emits):
+    def _encodable(self, emits: list[list[Any]]) -> list[list[Any]]:
         """Emits without the rows that cannot be written."""
         right = []
         for run in emits:
@@ -333,7 +349,7 @@ class Out:
             right.append([run[0], *([part[index] for index in keep] for part in run[1:])])
         return right
 
-    def _answer(self, first, *behind):
+    def _answer(self, first: Sequence[Any], *behind: Any) -> None:
         """Answers with all that was emitted since the last answer."""
         emits = self._take()
         try:
@@ -348,12 +364,12 @@ class Out:
 class _Link:
     """The two descriptors."""
 
-    def __init__(self, reads, writes):
+    def __init__(self, reads: int, writes: int) -> None:
         self.reader = os.fdopen(reads, "rb", buffering=1 << 20)
         self.writes = writes
-        self.encoding = _Json()
+        self.encoding: _Pack | _Json = _Json()
 
-    def read(self):
+    def read(self) -> bytes | None:
         """The next message as bytes; None at the end."""
         head = self.reader.read(4)
         if len(head) < 4:
@@ -362,25 +378,25 @@ class _Link:
         data = self.reader.read(length)
         return data if len(data) == length else None
 
-    def write(self, data):
+    def write(self, data: bytes) -> None:
         if len(data) > MAX_MESSAGE:
             raise ValueError(f"a message of {len(data)} bytes is too long; {MAX_MESSAGE} are the most")
-        data = memoryview(len(data).to_bytes(4, "little") + data)
-        while data:
-            data = data[os.write(self.writes, data) :]
+        rest = memoryview(len(data).to_bytes(4, "little") + data)
+        while rest:
+            rest = rest[os.write(self.writes, rest) :]
 
-    def send(self, message):
+    def send(self, message: object) -> None:
         self.write(self.encoding.encode(message))
 
 
-def serve(make, reads=3, writes=4):
+def serve(make: Callable[[Context], Any], reads: int = 3, writes: int = 4) -> None:
     """Runs the component that `make(context)` returns until the worker ends it."""
     link = _Link(reads, writes)
     hello = json.loads(link.read() or b"{}")
     if hello.get("waterspout") != VERSION:
         raise SystemExit(f"this is version {VERSION} of the script protocol, and the worker said {hello!r:.200}")
     context = Context(hello)
-    out = Out(context, link)
+    out = context.out = Out(context, link)
     try:
         component = make(context)
         if context.role == "Bolt" and not hasattr(component, "batch"):
@@ -400,13 +416,11 @@ def serve(make, reads=3, writes=4):
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     loop = _spout_loop if context.role == "Spout" else _bolt_loop
-    try:
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
         loop(component, out, link)
-    except (BrokenPipeError, KeyboardInterrupt):
-        pass
 
 
-def _bolt_loop(component, out, link):
+def _bolt_loop(component: Any, out: Out, link: _Link) -> None:
     batch, decode = component.batch, link.encoding.decode
     while (data := link.read()) is not None:
         message = decode(data)
@@ -424,7 +438,7 @@ def _bolt_loop(component, out, link):
             _other(component, kind, message, out, link)
 
 
-def _call(component, name, out, *arguments):
+def _call(component: Any, name: str, out: Out, *arguments: Any) -> Any:
     method = getattr(component, name, None)
     if method is None:
         return None
@@ -435,7 +449,7 @@ def _call(component, name, out, *arguments):
         return None
 
 
-def _other(component, kind, message, out, link):
+def _other(component: Any, kind: str, message: list[Any], out: Out, link: _Link) -> None:
     if kind == "tick":
         _call(component, "tick", out, out)
         out._answer(("ticked",))
@@ -456,7 +470,7 @@ def _other(component, kind, message, out, link):
         link.send(["pong", message[1]])
 
 
-def _spout_loop(component, out, link):
+def _spout_loop(component: Any, out: Out, link: _Link) -> None:
     decode = link.encoding.decode
     while (data := link.read()) is not None:
         message = decode(data)
@@ -481,76 +495,77 @@ def _spout_loop(component, out, link):
 class Emit:
     """A tuple for a stream that is not the first one: what `emit(...)` returns, to be yielded."""
 
-    __slots__ = ("stream", "values", "task", "anchors")
+    __slots__ = ("anchors", "stream", "task", "values")
 
-    def __init__(self, stream, values, task=None, anchors=()):
+    def __init__(self, stream: str, values: Row, task: int | None = None, anchors: Sequence[int] = ()) -> None:
         self.stream = stream
         self.values = values
         self.task = task
         self.anchors = anchors
 
 
-def emit(stream, *values, task=None, anchors=()):
+def emit(stream: str, *values: Any, task: int | None = None, anchors: Sequence[int] = ()) -> Emit:
     """A tuple for the named stream, to be yielded; `anchors` are ids of held tuples that it belongs to as well."""
     return Emit(stream, values, task, anchors)
 
 
-class Tuple(tuple):
+class Tuple(tuple[Any, ...]):
     """A tuple of an input: its fields by name, position and `[name]`."""
 
     __slots__ = ()
     _names = ()
     component = stream = ""
 
-    def get(self, name, default=None):
+    def get(self, name: str, default: Any = None) -> Any:
         """A field by its name."""
         names = type(self)._names
         return self[names.index(name)] if name in names else default
 
-    def asdict(self):
+    def asdict(self) -> dict[str, Any]:
         """The fields by name."""
-        return dict(zip(type(self)._names, self))
+        return dict(zip(type(self)._names, self, strict=True))
 
 
-def tuple_class(stream):
+def tuple_class(stream: Stream) -> type[Tuple]:
     """The class of the tuples of one input."""
     members = {"__slots__": (), "_names": tuple(stream.fields), "component": stream.component, "stream": stream.stream}
     for index, name in enumerate(stream.fields):
         # A field wins over what tuples have of that name, such as `count`.
         if name.isidentifier():
-            members[name] = property(_getter(index))
+            members[name] = _field(index)
     return type("Tuple", (Tuple,), members)
 
 
-def _getter(index):
-    from operator import itemgetter
-
-    return itemgetter(index)
+def _field(index: int) -> Any:
+    try:
+        # What named tuples have their fields by.
+        return importlib.import_module("_collections")._tuplegetter(index, None)
+    except (ImportError, AttributeError):
+        return property(itemgetter(index))
 
 
 class _PerTuple:
     """Calls `process(tup)` for each tuple of a batch, and takes what it yields or returns."""
 
-    def __init__(self, component, context):
+    def __init__(self, component: Any, context: Context) -> None:
         self.component = component
         self.context = context
-        self.process = getattr(component, "process", None)
-        if self.process is None:
+        process = getattr(component, "process", None)
+        if process is None:
             raise TypeError("a script that is a bolt has a function process(tup)")
+        self.process: Callable[[Any], Any] = process
         self.classes = [tuple_class(stream) for stream in context.inputs]
-        self.current = None
-        self.out = None
-        self.finishing = None
+        self.current: int | None = None
+        self.finishing: Iterator[Any] | None = None
         for name in ("tick", "finish", "pause", "forget"):
             if not hasattr(component, name):
                 setattr(self, name, None)
 
-    def start(self, out):
-        self.out = out
+    def start(self, out: Out) -> None:
         if hasattr(self.component, "start"):
             self.component.start(out)
 
-    def batch(self, input, source, first, rows, out):
+    def batch(self, input: int, source: int, first: int, rows: list[Any], out: Out) -> None:
         process, make, cls = self.process, tuple.__new__, self.classes[input]
         has_output = bool(self.context.outputs)
         anchors, emitted = out.lists(0) if has_output else ([], [])
@@ -579,9 +594,9 @@ class _PerTuple:
             id += 1
         self.current = None
 
-    def special(self, id, values, out):
+    def special(self, id: int | None, values: Any, out: Out) -> None:
         """What is yielded and is no plain tuple for the first stream."""
-        anchor = id
+        anchor: Any = id
         if isinstance(values, Emit):
             output = self.context.output(values.stream)
             if values.anchors:
@@ -600,23 +615,23 @@ class _PerTuple:
             values = (values,)
         return out.emit(0, anchor, values)
 
-    def each(self, result, out):
+    def each(self, result: Any, out: Out) -> None:
         """What a function without a tuple at hand yields or returns."""
         if result is None:
             return
         for values in [result] if isinstance(result, tuple) else result:
             self.special(None, values, out)
 
-    def tick(self, out):
+    def tick(self, out: Out) -> None:
         self.each(self.component.tick(), out)
 
-    def pause(self, out):
+    def pause(self, out: Out) -> None:
         self.each(self.component.pause(), out)
 
-    def forget(self):
+    def forget(self) -> None:
         self.component.forget()
 
-    def finish(self, out):
+    def finish(self, out: Out) -> bool:
         if self.finishing is None:
             result = self.component.finish()
             self.finishing = iter([result] if isinstance(result, tuple) else result or ())
@@ -628,48 +643,51 @@ class _PerTuple:
             self.special(None, values, out)
         return True
 
-    def snapshot(self):
+    def snapshot(self) -> Any:
         if hasattr(self.component, "snapshot"):
             return self.component.snapshot()
         return [[list(key) if isinstance(key, tuple) else [key], value] for key, value in self.state().items()]
 
-    def restore(self, parts):
+    def restore(self, parts: list[Any]) -> None:
         if hasattr(self.component, "restore"):
-            return self.component.restore(parts)
+            self.component.restore(parts)
+            return
         for key, value in parts:
             self.state()[key[0] if len(key) == 1 else tuple(key)] = value
 
-    def state(self):
+    def state(self) -> dict[Any, Any]:
         return getattr(self.component, "state", {})
 
 
 class _Generated:
-    """Emits what the generator `spout()` yields, and again what failed. `spout(position)` is told how many of its tuples are
-    done, so that it can go on behind them."""
+    """Emits what the generator `spout()` yields, and again what failed.
 
-    def __init__(self, component, context):
+    `spout(position)` is told how many of its tuples are done, so that it can go on behind them.
+    """
+
+    def __init__(self, component: Any, context: Context) -> None:
         spout = getattr(component, "spout", None)
         if spout is None:
             raise TypeError("a script that is a spout has a function spout()")
         self.spout = spout
         self.context = context
         self.has_position = len(inspect.signature(spout).parameters) > 0
-        self.generator = None
+        self.generator: Iterator[Any] | None = None
         self.base = 0
         self.next_id = 0
-        self.pending = {}
-        self.again = []
-        self.done = set()
+        self.pending: dict[int, tuple[int, Row]] = {}
+        self.again: list[int] = []
+        self.done: set[int] = set()
         self.ended = False
 
-    def resume(self, position):
+    def resume(self, position: Any) -> None:
         if self.has_position:
             self.base = self.next_id = position
 
-    def position(self):
+    def position(self) -> int | None:
         return self.base if self.has_position else None
 
-    def poll(self, room, out):
+    def poll(self, room: int, out: Out) -> int | None:
         if self.generator is None:
             self.generator = iter(self.spout(self.base) if self.has_position else self.spout())
         for id in self.again[:room]:
@@ -699,7 +717,7 @@ class _Generated:
             count += 1
         return -1 if self.ended and not self.again else None
 
-    def settle(self, acked, failed):
+    def settle(self, acked: list[int], failed: list[int]) -> None:
         for id in acked:
             if self.pending.pop(id, None) is not None:
                 self.done.add(id)
@@ -712,46 +730,54 @@ class _Generated:
 class _Script:
     """A script's functions as methods."""
 
-    def __init__(self, namespace):
+    def __init__(self, namespace: dict[str, Any]) -> None:
         self.namespace = namespace
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         try:
             return self.namespace[name]
         except KeyError:
             raise AttributeError(name) from None
 
 
-def load(context):
+def load(context: Context) -> Any:
     """The component of the script that the context names."""
     path = context.script
+    if path is None:
+        raise LookupError("the worker named no script")
     sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
     module = types.ModuleType("__script__")
     module.__file__ = path
     sys.modules["__script__"] = module
     script = _Script(module.__dict__)
-    wrapper = None
+    wrapper: _PerTuple | None = None
 
-    def outlet():
-        return wrapper.out
+    def outlet() -> Out:
+        assert context.out is not None
+        return context.out
 
-    def hold():
-        """Holds the tuple at hand and returns its id."""
-        outlet().hold(wrapper.current)
+    def current() -> int:
+        if wrapper is None or wrapper.current is None:
+            raise LookupError("no tuple is at hand here")
         return wrapper.current
 
-    def ack(id):
+    def hold() -> int:
+        """Holds the tuple at hand and returns its id."""
+        outlet().hold(current())
+        return current()
+
+    def ack(id: int) -> None:
         """Acks a held tuple."""
         outlet().ack(id)
 
-    def fail(id=None):
+    def fail(id: int | None = None) -> None:
         """Fails a held tuple, or the tuple at hand."""
         if id is None:
-            outlet().fail(wrapper.current)
+            outlet().fail(current())
         else:
             outlet().fail_held(id)
 
-    def log(text, level="Info"):
+    def log(text: object, level: str = "Info") -> None:
         """Writes a line to the worker's log."""
         outlet().log(level, text)
 

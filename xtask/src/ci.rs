@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 
 use crate::run::{Workspace, say};
-use crate::{setup, test, tidy};
+use crate::{lint, setup, test, tidy};
 
 struct GateStep {
     name: &'static str,
@@ -36,10 +36,7 @@ const STEPS: [GateStep; 6] = [
     },
     GateStep {
         name: "lints",
-        action: Action::Cargo(
-            "clippy --workspace --all-targets --release --locked -- -D warnings",
-            None,
-        ),
+        action: Action::Own("lint", lint::lint),
         remedy: None,
     },
     GateStep {
@@ -105,7 +102,7 @@ impl Action {
         match self {
             Self::Own(_, run) => run(workspace),
             Self::Cargo(words, variable) => {
-                // `-D warnings` is two words for clippy as well, so nothing needs quotes.
+                // No word has blanks, so nothing needs quotes.
                 let words: Vec<&str> = words.split(' ').collect();
                 let mut step = workspace.cargo(&words).calm();
                 if let Some((name, value)) = variable {

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: what the tests need besides Rust, installed, or the command that installs it.
 //!
-//! Invariants: nothing that is missing is passed over silently; besides the packages nothing on the machine is changed,
-//! and no service is started.
+//! Owns: packages of the system. Leaves to others: those of Python ([`crate::python`]). Invariants: nothing that is missing
+//! is passed over silently; besides the packages nothing on the machine is changed, and no service is started.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
+use crate::python;
 use crate::run::{Step, Workspace, say};
 
 /// A program that must be there.
@@ -24,7 +25,7 @@ struct Needed {
 }
 
 /// All that is needed: the one list.
-const NEEDED: [Needed; 10] = [
+const NEEDED: [Needed; 11] = [
     Needed {
         program: "cc",
         why: "the TLS library has parts in C",
@@ -76,7 +77,13 @@ const NEEDED: [Needed; 10] = [
     Needed {
         program: "python3",
         why: "script components are written in it",
-        debian: &["python3", "python3-venv"],
+        debian: &["python3"],
+        macos: Some("brew install python"),
+    },
+    Needed {
+        program: VENV,
+        why: "the tests have Python packages of their own, in the target folder",
+        debian: &["python3-venv"],
         macos: Some("brew install python"),
     },
     Needed {
@@ -86,6 +93,9 @@ const NEEDED: [Needed; 10] = [
         macos: Some("brew install node"),
     },
 ];
+
+/// What Debian keeps apart from Python itself; it is no program, so it is looked for in another way.
+const VENV: &str = "venv of python3";
 
 /// Where programs lie that PATH need not have: those of root, and plugins for the networks of containers.
 const FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/lib/cni:/opt/cni/bin:/usr/libexec/cni";
@@ -125,12 +135,12 @@ pub(crate) fn setup(workspace: &Workspace, check: bool) -> anyhow::Result<()> {
         is_macos: cfg!(target_os = "macos"),
     };
     match plan(&missing, host, check) {
-        Plan::Nothing => Ok(()),
+        Plan::Nothing => python::provide(workspace, check),
         Plan::Tell(commands) => bail!("install what is missing: {commands}"),
         Plan::Install(packages) => {
             install(workspace, &packages, Path::new(POLICY))?;
             match self::missing(workspace).first() {
-                None => Ok(()),
+                None => python::provide(workspace, check),
                 Some(needed) => bail!(
                     "'{}' is still missing after {} was installed; is its folder in PATH?",
                     needed.program,
@@ -151,6 +161,11 @@ fn missing(workspace: &Workspace) -> Vec<&'static Needed> {
 }
 
 fn is_there(workspace: &Workspace, program: &str) -> bool {
+    if program == VENV {
+        // `venv` alone is always there; without this it makes environments that nothing can be installed into.
+        let import = ["-c", "import ensurepip, venv"];
+        return workspace.program("python3", &import).silently().is_some();
+    }
     let found = Command::new("sh")
         .args([
             "-c",

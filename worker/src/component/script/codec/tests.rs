@@ -222,20 +222,10 @@ json.dump(answers, sys.stdout)
 /// A Python that has MessagePack.
 fn python() -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a file");
-    let directory = test
-        .ancestors()
-        .nth(3)
-        .expect("it lies in a folder of its profile")
-        .join("python-msgpack-1.1.0");
-    let python = directory.join("bin/python3");
-    if !directory.join("complete").exists() {
-        let done =
-            |command: &mut Command| assert!(command.status().expect("it starts").success(), "{command:?}");
-        done(Command::new("python3").args(["-m", "venv"]).arg(&directory));
-        done(Command::new(&python).args(["-m", "pip", "-q", "install", "msgpack==1.1.0"]));
-        std::fs::write(directory.join("complete"), "").expect("it can be written");
-    }
-    python
+    let target = test.ancestors().nth(3);
+    let python = target.map(|target| target.join("python/bin/python"));
+    let python = python.filter(|python| python.exists());
+    python.expect("run `cargo xtask setup`, which makes the tests' own Python")
 }
 
 #[test]
