@@ -168,7 +168,15 @@ fn carry_out(kit: &mut Kit, fed: &[String], order: Order) -> anyhow::Result<Answ
         }
         Order::Activate { active } => kit.set_active(active),
         Order::Lose => kit.lose(),
-        Order::End => kit.end(),
+        Order::End => {
+            let at_work = kit.try_end();
+            if !at_work.is_empty() {
+                bail!(
+                    "the topology does not come to its end: '{}' still at work; let time go by first, or feed what has no end",
+                    at_work.join("', '")
+                );
+            }
+        }
         Order::Look { from } => {
             let sent = kit.sent().iter().skip(from).map(|sent| SentTuple {
                 from: sent.from.clone(),

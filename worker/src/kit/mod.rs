@@ -47,7 +47,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use waterspout_core::finish::{self, FinishStep, TaskState};
 use waterspout_core::frame::Frame;
-use waterspout_core::graph::{ComponentId, GraphSpec, StreamId, TaskId};
+use waterspout_core::graph::{ComponentId, GraphSpec, Role, StreamId, TaskId};
 use waterspout_core::ledger::LedgerEntry;
 use waterspout_core::plan::ParsedPlan;
 use waterspout_core::value::{RowWriter, Value, ValueRef};
@@ -275,6 +275,19 @@ impl Kit {
     /// # Panics
     /// If the topology does not come to its end.
     pub fn end(&mut self) {
+        let waits_for = self.try_end();
+        assert!(
+            waits_for.is_empty(),
+            "the topology waits for something: {waits_for:?}"
+        );
+    }
+
+    /// As [`Self::end`], but returns the components that are still at work if the topology does not come to its end, such as
+    /// a spout that has no end.
+    ///
+    /// # Panics
+    /// If a component fails.
+    pub fn try_end(&mut self) -> Vec<String> {
         for feed in self.feeds.values() {
             feed.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
         }
@@ -283,8 +296,8 @@ impl Kit {
             self.settle();
             let states: Vec<TaskState> = self.tasks.iter().map(|task| task.state()).collect();
             match finish::next(self.plan.graph(), &states) {
-                FinishStep::Complete => return,
-                FinishStep::Wait => panic!("the topology waits for something: {states:?}"),
+                FinishStep::Complete => return Vec::new(),
+                FinishStep::Wait => return self.unfinished(&states),
                 FinishStep::Finish(components) => {
                     for task in components
                         .iter()
@@ -295,6 +308,24 @@ impl Kit {
                     }
                 }
             }
+        }
+    }
+
+    /// The spouts that have not come to their end; if all have, the bolts.
+    fn unfinished(&self, states: &[TaskState]) -> Vec<String> {
+        let graph = self.plan.graph();
+        let is_over = |state: TaskState| matches!(state, TaskState::Drained | TaskState::Finished);
+        let at_work = |role: Role| -> Vec<String> {
+            let is_over = |id| graph.tasks_of(id).all(|task| is_over(states[task as usize]));
+            let components = graph.components().iter();
+            let left = components.filter(|component| component.role == role && !is_over(component.id));
+            left.map(|component| component.name.clone()).collect()
+        };
+        let spouts = at_work(Role::Spout);
+        if spouts.is_empty() {
+            at_work(Role::Bolt)
+        } else {
+            spouts
         }
     }
 
@@ -409,6 +440,11 @@ impl Kit {
                         *due = Some(0);
                         more = true;
                     }
+                }
+            }
+            if !more {
+                for task in &mut self.tasks {
+                    task.sound_out();
                 }
             }
             if !more && self.tasks.iter().any(|task| task.awaits_program()) {

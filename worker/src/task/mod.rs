@@ -99,6 +99,11 @@ pub trait TaskCore: Send {
     fn awaits_program(&self) -> bool {
         false
     }
+    /// Asks a program that answers for each tuple when it likes for a sign that it has come to the end of what it was given, if
+    /// it was given something since it was last asked. Whether it was asked.
+    fn sound_out(&mut self) -> bool {
+        false
+    }
     /// Hands in the next frame. Not called while [`TaskCore::is_busy`].
     fn accept(&mut self, frame: Frame);
     /// Works until there is nothing more to do, the output budget is used up, or a time slice is over.

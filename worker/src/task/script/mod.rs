@@ -28,6 +28,8 @@ use work::{Asked, Batch, Hold, Work};
 
 /// Most batches that are under way.
 const MAX_BATCHES: usize = 4;
+/// Most messages that are read in one run.
+const AT_ONCE: usize = 4096;
 
 /// What a script's task is made with.
 #[derive(Debug, Clone)]
@@ -54,6 +56,8 @@ pub(crate) struct ScriptTask<S> {
     restored: Vec<u8>,
     paused: bool,
     active: bool,
+    /// Whether a program that answers for each tuple was given some since it was last sounded out.
+    given: bool,
     ticks: Option<Timer>,
     renewals: Timer,
 }
@@ -74,6 +78,7 @@ impl<S: Speak> ScriptTask<S> {
             restored: Vec::new(),
             paused: true,
             active: false,
+            given: false,
             ticks: settings.tick_every.map(Timer::new),
             renewals: Timer::new(tracking.ledger.timeout_micros / 4),
             settings,
@@ -105,7 +110,11 @@ impl<S: Speak> ScriptTask<S> {
     /// Takes what the program wrote, until there is nothing or enough was emitted. Whether there may be more.
     fn listen(&mut self) -> Result<bool, ComponentError> {
         let stop_at = self.work.output.bytes() + OUTPUT_BUDGET;
-        while self.work.output.bytes() < stop_at {
+        // A program that logs without end must not keep the task from everything else.
+        for _ in 0..AT_ONCE {
+            if self.work.output.bytes() >= stop_at {
+                break;
+            }
             let Some(event) = self.host.take() else {
                 return Ok(false);
             };
@@ -167,6 +176,7 @@ impl<S: Speak> ScriptTask<S> {
         self.work.next_id += frame.rows() as u64;
         let message = self.speaker.batch(self.host.open(), &frame, first);
         if self.speaker.is_per_tuple() {
+            self.given = true;
             self.work.executed += frame.rows() as u64;
             self.work.hold_all(&frame, first);
         } else {
@@ -291,6 +301,15 @@ impl<S: Speak + 'static> TaskCore for ScriptTask<S> {
 
     fn awaits_program(&self) -> bool {
         !self.work.asked.is_empty() || !self.work.is_ready
+    }
+
+    fn sound_out(&mut self) -> bool {
+        let asks = std::mem::take(&mut self.given) && self.work.is_ready;
+        if asks {
+            // It reads its messages in their order.
+            self.ask(Ask::Ping, Some(Asked::Ping));
+        }
+        asks
     }
 
     fn wake_through(&mut self, task: Weak<dyn Wake>) {
