@@ -135,6 +135,8 @@ impl Incoming {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn messages(framing: Framing, bytes: &[u8], piece: usize) -> Vec<Vec<u8>> {
@@ -186,5 +188,50 @@ mod tests {
         let mut incoming = Incoming::new(Framing::Values);
         incoming.buffer().push(0xc1);
         assert_eq!(incoming.next(), Err(FramingFault::NoValue));
+    }
+
+    proptest! {
+        /// Random bytes with what ends a message among them.
+        #[test]
+        fn however_bytes_arrive_they_are_the_same_messages_and_no_more_is_kept_than_came(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    prop::collection::vec(any::<u8>(), 0..30),
+                    Just(b"\nend\n".to_vec()),
+                    Just(vec![3, 0, 0, 0, b'a', b'b', b'c']),
+                    Just(vec![0x92, 0xa1, b'x', 0xc0]),
+                ],
+                0..12,
+            ),
+            size in 1usize..40,
+        ) {
+            let bytes = parts.concat();
+            for framing in [Framing::Lengths, Framing::EndLines, Framing::Values] {
+                let take = |piece: usize| {
+                    let mut incoming = Incoming::new(framing);
+                    let mut all = Vec::new();
+                    for piece in bytes.chunks(piece.max(1)) {
+                        incoming.buffer().extend_from_slice(piece);
+                        loop {
+                            match incoming.next() {
+                                Ok(Some(message)) => all.push(Ok(message)),
+                                Ok(None) => break,
+                                Err(fault) => {
+                                    all.push(Err(fault));
+                                    return (all, incoming.bytes.len());
+                                }
+                            }
+                        }
+                    }
+                    (all, incoming.bytes.len())
+                };
+                let (whole, kept) = take(bytes.len());
+                prop_assert!(kept <= bytes.len());
+                let taken: usize = whole.iter().flatten().map(Vec::len).sum();
+                prop_assert!(taken <= bytes.len());
+                let (pieces, _) = take(size);
+                prop_assert_eq!(pieces, whole);
+            }
+        }
     }
 }

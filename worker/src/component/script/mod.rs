@@ -47,6 +47,64 @@ pub(crate) use speak::{Answer, Ask, Ear, Emitted, Speak, Talk, Wrong};
 use spout::{ScriptSpout, SpoutLimits};
 use storm_spout::StormSpout;
 
+/// A bolt's or spout's context with a stream of two fields in and out, for tests.
+#[cfg(test)]
+pub(crate) fn test_context() -> Context {
+    use super::{InputFields, OutputShape};
+    Context {
+        topology: "t".into(),
+        component: "c".into(),
+        task: 1,
+        index: 0,
+        tasks: 1,
+        inputs: vec![InputFields {
+            stream: 0,
+            component: "in".into(),
+            name: "default".into(),
+            fields: vec!["a".into()],
+        }],
+        outputs: vec![OutputShape {
+            name: "default".into(),
+            fields: vec!["a".into(), "b".into()],
+            direct: false,
+            readers: Vec::new(),
+        }],
+        components: Vec::new(),
+        base: ".".into(),
+        shared_stdout: false,
+        json_stdout: false,
+        services: Default::default(),
+    }
+}
+
+/// The same message in MessagePack, for tests.
+#[cfg(test)]
+pub(crate) fn packed(json: &str) -> Vec<u8> {
+    use codec::{JsonReader, PackWriter, Read, Write};
+    let value = JsonReader::new(json.as_bytes())
+        .value()
+        .expect("the message is well formed");
+    let row = value.encode();
+    let mut writer = PackWriter::new(Vec::new());
+    writer.value(waterspout_core::value::Row::new(&row).get(0).expect("a value"));
+    writer.done()
+}
+
+/// Bytes of a message with some of them replaced, added or cut off, for tests.
+#[cfg(test)]
+pub(crate) fn spoiled(message: &[u8], cuts: &[(usize, u8, u8)]) -> Vec<u8> {
+    let mut bytes = message.to_vec();
+    for &(at, kind, byte) in cuts {
+        let at = at % (bytes.len() + 1);
+        match kind % 8 {
+            0..=3 if at < bytes.len() => bytes[at] = byte,
+            4..=6 => bytes.insert(at, byte),
+            _ => bytes.truncate(at),
+        }
+    }
+    bytes
+}
+
 /// The protocols, for the tests of the task that speaks them.
 #[cfg(test)]
 pub(crate) fn protocols(context: &Context) -> (BatchProtocol, Multilang, Multilang) {

@@ -21,8 +21,12 @@ use super::speak::{Talk, Wrong};
 
 /// Most roots that are asked for at once.
 const MOST: usize = 512;
+/// Most messages that are read in one poll.
+const AT_ONCE: usize = 4096;
 /// How long a poll waits for the program.
 const WAIT: Duration = Duration::from_millis(5);
+/// The longest that a program may want to rest.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// What a script's spout is bound by.
 #[derive(Debug, Clone)]
 pub(super) struct SpoutLimits {
@@ -38,7 +42,8 @@ pub(crate) struct ScriptSpout {
     direct: Vec<bool>,
     encoding: Option<Encoding>,
     life: u32,
-    asked: VecDeque<Instant>,
+    /// Polls under way: since when, and for how many roots.
+    asked: VecDeque<(Instant, usize)>,
     messages: Messages,
     acked: Vec<u64>,
     failed: Vec<u64>,
@@ -109,18 +114,21 @@ impl ScriptSpout {
 
     fn ask(&mut self, room: usize) {
         self.settle();
-        self.asked.push_back(Instant::now());
+        let room = room.min(MOST);
+        self.asked.push_back((Instant::now(), room));
         self.send(|writer| {
             writer.begin(2);
             writer.text("poll");
-            writer.int(room.min(MOST) as i64);
+            writer.int(room as i64);
             writer.end();
         });
     }
 
     /// Takes what happened. What the first answer to a poll came to.
     fn listen(&mut self, out: &mut impl EmitRoot) -> Result<Option<Answered>, ComponentError> {
-        while let Some(event) = self.host.take() {
+        // A program that logs without end must not keep the task from everything else.
+        for _ in 0..AT_ONCE {
+            let Some(event) = self.host.take() else { break };
             match event {
                 Event::Began(life) => {
                     self.life = life;
@@ -189,13 +197,13 @@ impl ScriptSpout {
         let (kind, mut reader, mut items) = begin::<R>(message)?;
         match kind.as_ref() {
             "polled" => {
-                if self.asked.pop_front().is_none() {
+                let Some((_, room)) = self.asked.pop_front() else {
                     return Err(Wrong::Rule("it answered a poll that was not asked".to_owned()));
-                }
+                };
                 self.host.has_worked();
                 let mut answered = Answered { roots: 0, idle: None };
                 if reader.next(&mut items)? {
-                    answered.roots = self.emits(&mut reader, out)?;
+                    answered.roots = self.emits(&mut reader, room, out)?;
                 }
                 if reader.next(&mut items)? && !reader.null() {
                     answered.idle = Some(reader.int()?);
@@ -210,14 +218,19 @@ impl ScriptSpout {
             other => {
                 say(other, &mut reader, &mut items, &mut self.said)?;
                 if std::mem::take(&mut self.said.is_alive) {
-                    self.asked.iter_mut().for_each(|since| *since = Instant::now());
+                    self.asked.iter_mut().for_each(|asked| asked.0 = Instant::now());
                 }
                 Ok(None)
             }
         }
     }
 
-    fn emits<'a, R: Read<'a>>(&mut self, reader: &mut R, out: &mut impl EmitRoot) -> Result<usize, Wrong> {
+    fn emits<'a, R: Read<'a>>(
+        &mut self,
+        reader: &mut R,
+        room: usize,
+        out: &mut impl EmitRoot,
+    ) -> Result<usize, Wrong> {
         let shape = || Wrong::Rule("it wrote emits that are not [output, ids, rows]".to_owned());
         let mut roots = 0;
         if reader.null() {
@@ -261,6 +274,11 @@ impl ScriptSpout {
                 let id = message_ids
                     .get(row)
                     .ok_or_else(|| Wrong::Rule("it wrote more roots than message ids".to_owned()))?;
+                if roots + row == room {
+                    return Err(Wrong::Rule(format!(
+                        "it emitted more than the {room} roots that it was asked for"
+                    )));
+                }
                 self.root(reader, out, output, id.as_deref(), tasks.get(row).copied())?;
                 row += 1;
             }
@@ -325,7 +343,7 @@ impl Spout for ScriptSpout {
         if answered.is_none() && self.host.wait(WAIT) {
             answered = self.listen(out)?;
         }
-        if let Some(since) = self.asked.front()
+        if let Some((since, _)) = self.asked.front()
             && since.elapsed() >= self.limits.answer_timeout
         {
             let limit = self.limits.answer_timeout;
@@ -338,7 +356,7 @@ impl Spout for ScriptSpout {
             Some(Answered { idle: Some(-1), .. }) => Polled::Done,
             Some(Answered {
                 idle: Some(millis), ..
-            }) => Polled::Idle(Duration::from_millis(u64::try_from(millis).unwrap_or(1))),
+            }) => Polled::Idle(Duration::from_millis(u64::try_from(millis).unwrap_or(1)).min(LONGEST)),
             Some(Answered { roots, idle: None }) => {
                 let room = room.saturating_sub(roots);
                 if room > 0 && self.asked.is_empty() {
@@ -433,3 +451,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

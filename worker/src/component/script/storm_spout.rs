@@ -21,6 +21,8 @@ use super::speak::Wrong;
 
 /// Most tuples that are asked for ahead.
 const AHEAD: usize = 16;
+/// Most messages that are read in one poll.
+const AT_ONCE: usize = 4096;
 /// How long a poll waits for the program.
 const WAIT: Duration = Duration::from_millis(5);
 
@@ -110,8 +112,13 @@ impl StormSpout {
         }
     }
 
+    /// Takes what happened, as far as there is room: the program decides itself how much it emits and logs.
     fn listen(&mut self, out: &mut impl EmitRoot) -> Result<(), ComponentError> {
-        while let Some(event) = self.host.take() {
+        for _ in 0..AT_ONCE {
+            if self.emitted > 0 && out.room() == 0 {
+                break;
+            }
+            let Some(event) = self.host.take() else { break };
             match event {
                 Event::Began(life) => {
                     self.life = life;
@@ -141,7 +148,7 @@ impl StormSpout {
         Ok(())
     }
 
-    fn hear(&mut self, message: &[u8], out: &mut impl EmitRoot) -> Result<(), Wrong> {
+    pub(super) fn hear(&mut self, message: &[u8], out: &mut impl EmitRoot) -> Result<(), Wrong> {
         let message = read(self.serializer, message)?;
         if !self.is_ready && message.contains_key("pid") {
             self.is_ready = true;

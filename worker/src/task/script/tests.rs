@@ -5,36 +5,8 @@ use waterspout_core::frame::{FrameBuilder, GroupId};
 use waterspout_core::value::{RowWriter, Value};
 
 use super::work::{Asked, Batch, Work};
-use crate::component::script::{Speak, protocols};
-use crate::component::{Context, InputFields, OutputShape};
+use crate::component::script::{Speak, packed, protocols, spoiled, test_context};
 use crate::task::{Output, OutputStream};
-
-fn context() -> Context {
-    Context {
-        topology: "t".into(),
-        component: "c".into(),
-        task: 1,
-        index: 0,
-        tasks: 1,
-        inputs: vec![InputFields {
-            stream: 0,
-            component: "in".into(),
-            name: "default".into(),
-            fields: vec!["a".into()],
-        }],
-        outputs: vec![OutputShape {
-            name: "default".into(),
-            fields: vec!["a".into(), "b".into()],
-            direct: false,
-            readers: Vec::new(),
-        }],
-        components: Vec::new(),
-        base: ".".into(),
-        shared_stdout: false,
-        json_stdout: false,
-        services: Default::default(),
-    }
-}
 
 /// Work with one batch of three tuples under way.
 fn work() -> Work {
@@ -90,7 +62,7 @@ const STORM: [&str; 5] = [
 
 #[test]
 fn what_a_well_behaved_program_writes_is_understood() {
-    let (mut batch, mut storm, _) = protocols(&context());
+    let (mut batch, mut storm, _) = protocols(&test_context());
     let mut at = work();
     for message in JSON {
         batch
@@ -124,7 +96,7 @@ fn what_no_program_may_write_is_refused_with_the_reason() {
         ("[", "ends in the middle"),
     ];
     for (message, reason) in cases {
-        let (mut batch, ..) = protocols(&context());
+        let (mut batch, ..) = protocols(&test_context());
         let mut at = work();
         batch.hear(JSON[0].as_bytes(), &mut at).expect("the handshake");
         let wrong = batch
@@ -137,7 +109,7 @@ fn what_no_program_may_write_is_refused_with_the_reason() {
 
 #[test]
 fn a_value_that_cannot_be_fails_its_tuple_only() {
-    let (mut batch, ..) = protocols(&context());
+    let (mut batch, ..) = protocols(&test_context());
     let mut at = work();
     for message in [
         JSON[0],
@@ -146,19 +118,6 @@ fn a_value_that_cannot_be_fails_its_tuple_only() {
         batch.hear(message.as_bytes(), &mut at).expect("it goes on");
     }
     assert_eq!((at.output.emitted, at.fails), (1, 1));
-}
-
-fn spoiled(message: &str, cuts: &[(usize, u8, u8)]) -> Vec<u8> {
-    let mut bytes = message.as_bytes().to_vec();
-    for &(at, kind, byte) in cuts {
-        let at = at % (bytes.len() + 1);
-        match kind % 3 {
-            0 if at < bytes.len() => bytes[at] = byte,
-            1 => bytes.insert(at, byte),
-            _ => bytes.truncate(at),
-        }
-    }
-    bytes
 }
 
 proptest! {
@@ -171,16 +130,24 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..200),
         packs in any::<bool>(),
     ) {
-        let (mut batch, mut storm, mut packed) = protocols(&context());
+        let (mut batch, mut storm, mut storm_packed) = protocols(&test_context());
         let mut at = work();
         let hands = if packs { r#"{"waterspout": 1, "encoding": "MessagePack"}"# } else { JSON[0] };
         batch.hear(hands.as_bytes(), &mut at).expect("the handshake");
-        // Only that it returns matters: a wrong message ends the program.
-        let _ = batch.hear(&spoiled(JSON[which], &cuts), &mut at);
+        let form = |json: &str| if packs { packed(json) } else { json.as_bytes().to_vec() };
+        // Only that it returns matters, and that it keeps no more than it was sent: a wrong message ends the program.
+        let message = spoiled(&form(JSON[which]), &cuts);
+        let _ = batch.hear(&message, &mut at);
         let _ = batch.hear(&bytes, &mut at);
+        prop_assert!(at.output.emitted as usize <= message.len() + bytes.len());
+        let speak_storm: &mut dyn FnMut(&[u8], &mut Work) = if packs {
+            &mut |message, at| { let _ = storm_packed.hear(message, at); }
+        } else {
+            &mut |message, at| { let _ = storm.hear(message, at); }
+        };
         let mut at = work();
-        let _ = storm.hear(&spoiled(STORM[which % 5], &cuts), &mut at);
-        let _ = storm.hear(&bytes, &mut at);
-        let _ = packed.hear(&bytes, &mut work());
+        speak_storm(&spoiled(&form(STORM[which % 5]), &cuts), &mut at);
+        speak_storm(&bytes, &mut at);
+        prop_assert!(at.output.emitted <= 2 && at.replies.len() <= 2);
     }
 }
