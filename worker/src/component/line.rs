@@ -1,10 +1,10 @@
 //! Rows as lines of text, for the sinks that people and programs read.
 //!
 //! Text: the values with a tab between them. A tab, line feed, carriage return or backslash inside a text is written
-//! as `\t`, `\n`, `\r` or `\\`; null is empty; bytes are hexadecimal; lists and maps are JSON.
+//! as `\t`, `\n`, `\r` or `\\`; null is empty; bytes are hexadecimal; big integers are decimal; lists and maps are JSON.
 //! JSON: an object with the stream's field names as keys. What JSON lacks becomes a text: bytes in hexadecimal, NaN and
-//! infinities as `"NaN"`, `"Infinity"`, `"-Infinity"`, big integers in hexadecimal (two's complement), and a timestamp
-//! as its microseconds since 1970 (a number).
+//! infinities as `"NaN"`, `"Infinity"`, `"-Infinity"`, big integers in decimal, and a timestamp as its microseconds since
+//! 1970 (a number).
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,6 +12,8 @@ use std::fmt::Write;
 use serde_json::json;
 use waterspout_core::component::stdout::LineFormat;
 use waterspout_core::value::{Row, Value, ValueRef};
+
+use super::decimal::decimal;
 
 /// Appends a row and a line feed.
 pub fn append_line(line: &mut Vec<u8>, format: LineFormat, fields: &[String], row: Row<'_>) {
@@ -34,9 +36,8 @@ fn append_text(line: &mut Vec<u8>, row: Row<'_>) {
             ValueRef::Bool(value) => line.extend_from_slice(value.to_string().as_bytes()),
             ValueRef::Float(value) => line.extend_from_slice(value.to_string().as_bytes()),
             ValueRef::Timestamp(micros) => line.extend_from_slice(micros.to_string().as_bytes()),
-            ValueRef::Bytes(bytes) | ValueRef::BigInt(bytes) => {
-                line.extend_from_slice(hexadecimal(bytes).as_bytes())
-            }
+            ValueRef::Bytes(bytes) => line.extend_from_slice(hexadecimal(bytes).as_bytes()),
+            ValueRef::BigInt(bytes) => line.extend_from_slice(decimal(bytes).as_bytes()),
             ValueRef::List(_) | ValueRef::Map(_) => {
                 line.extend_from_slice(to_json(&value.to_value()).to_string().as_bytes());
             }
@@ -85,7 +86,8 @@ fn to_json(value: &Value) -> serde_json::Value {
         Value::Float(value) if value.is_nan() => json!("NaN"),
         Value::Float(value) => json!(if *value > 0.0 { "Infinity" } else { "-Infinity" }),
         Value::Text(text) => json!(text),
-        Value::Bytes(bytes) | Value::BigInt(bytes) => json!(hexadecimal(bytes)),
+        Value::Bytes(bytes) => json!(hexadecimal(bytes)),
+        Value::BigInt(bytes) => json!(decimal(bytes)),
         Value::List(values) => values.iter().map(to_json).collect(),
         Value::Map(entries) => {
             let entries: BTreeMap<_, _> = entries.iter().map(|(key, value)| (key, to_json(value))).collect();
@@ -123,8 +125,12 @@ mod tests {
             Value::Null,
             Value::Float(0.5),
             Value::Bytes(vec![0, 255]),
+            Value::BigInt(vec![1, 0, 0, 0, 0, 0, 0, 0, 0]),
         ];
-        assert_eq!(line(LineFormat::Text, &values), "a\\tb\\\\\\n\t-3\t\t0.5\t00ff\n");
+        assert_eq!(
+            line(LineFormat::Text, &values),
+            "a\\tb\\\\\\n\t-3\t\t0.5\t00ff\t18446744073709551616\n"
+        );
     }
 
     #[test]

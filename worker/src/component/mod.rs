@@ -6,6 +6,7 @@
 
 mod concurrent;
 pub mod count;
+mod decimal;
 mod emit;
 pub mod fields;
 pub mod file_sink;
