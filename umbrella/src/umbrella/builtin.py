@@ -196,7 +196,10 @@ class RustSpout(BuiltinSpout):
 
 
 class CommandSpout(BuiltinSpout):
-    """A program that speaks the script protocol or Storm's multilang protocol (`protocol="Multilang"`)."""
+    """A program that speaks the script protocol or Storm's multilang protocol (`protocol="Multilang"`).
+
+    Storm's is JSON or, with `serializer="MessagePack"`, MessagePack.
+    """
 
     def __init__(
         self,
@@ -204,13 +207,20 @@ class CommandSpout(BuiltinSpout):
         *,
         argv: Sequence[str],
         protocol: str | None = None,
+        serializer: str | None = None,
         config: Any = None,
         limits: Mapping[str, Any] | None = None,
         fields: Fields | None = None,
         streams: Streams = None,
         name: str | None = None,
     ) -> None:
-        settings = {"argv": list(argv), "protocol": protocol, "config": config, "limits": limits}
+        settings = {
+            "argv": list(argv),
+            "protocol": protocol,
+            "serializer": serializer,
+            "config": config,
+            "limits": limits,
+        }
         super().__init__(tasks, kind="command", settings=settings, fields=fields, streams=streams, name=name)
 
 
@@ -327,7 +337,10 @@ class RustBolt(BuiltinBolt):
 
 
 class CommandBolt(BuiltinBolt):
-    """A program that speaks the script protocol or Storm's multilang protocol (`protocol="Multilang"`)."""
+    """A program that speaks the script protocol or Storm's multilang protocol (`protocol="Multilang"`).
+
+    Storm's is JSON or, with `serializer="MessagePack"`, MessagePack.
+    """
 
     def __init__(
         self,
@@ -335,6 +348,7 @@ class CommandBolt(BuiltinBolt):
         *,
         argv: Sequence[str],
         protocol: str | None = None,
+        serializer: str | None = None,
         config: Any = None,
         limits: Mapping[str, Any] | None = None,
         fields: Fields | None = None,
@@ -343,7 +357,13 @@ class CommandBolt(BuiltinBolt):
         tick_every: str | None = None,
         name: str | None = None,
     ) -> None:
-        settings = {"argv": list(argv), "protocol": protocol, "config": config, "limits": limits}
+        settings = {
+            "argv": list(argv),
+            "protocol": protocol,
+            "serializer": serializer,
+            "config": config,
+            "limits": limits,
+        }
         super().__init__(
             tasks,
             kind="command",

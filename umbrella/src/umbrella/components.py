@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import analysis
-from .errors import DeclarationError
+from .errors import DeclarationError, MissingStreamError
 from .groupings import Inputs, Origins
 from .names import check_name, kebab, listed
 from .places import Place, caller
@@ -117,6 +117,15 @@ class Component:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} '{self.name}'>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # A class that is not there: a stream, as these are named.
+            if name[:1].isupper():
+                declared = listed(type(self)._streams) if type(self)._streams else "no streams"
+                raise MissingStreamError(f"'{type(self).__name__}' has no stream '{name}'; it has {declared}", caller())
+            raise AttributeError(f"'{type(self).__name__}' has no attribute '{name}'", name=name, obj=self)
 
     # What follows is for a component at work.
 

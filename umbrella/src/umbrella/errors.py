@@ -21,6 +21,10 @@ class DeclarationError(UmbrellaError):
     """A stream, a component or a topology is declared wrongly."""
 
 
+class MissingStreamError(DeclarationError, AttributeError):
+    """A stream is named that a component does not have."""
+
+
 class EmitError(UmbrellaError):
     """What is emitted does not fit the stream."""
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .components import Bolt, Spout
 from .errors import DeclarationError
 from .names import parse_fields
 from .places import Place, caller
-from .streams import Stream, StreamMeta
+from .streams import Stream, StreamMeta, StreamOf
+
+if TYPE_CHECKING:
+
+    class FunctionBolt(Bolt):
+        """A bolt that was a function; which streams it has is not known to type checkers."""
+
+        def __getattr__(self, name: str) -> StreamOf: ...
 
 
-def bolt(*streams: str | type[Stream]) -> Callable[[Callable[..., Any]], type[Bolt]]:
+def bolt(*streams: str | type[Stream]) -> Callable[[Callable[..., Any]], type[FunctionBolt]]:
     """Makes a function a bolt, which is declared as a class would be: `split = split(2, inputs=lines)`::
 
         @bolt("word")
@@ -25,10 +32,10 @@ def bolt(*streams: str | type[Stream]) -> Callable[[Callable[..., Any]], type[Bo
     bolt that emits nothing has none.
     """
 
-    def make(function: Callable[..., Any]) -> type[Bolt]:
+    def make(function: Callable[..., Any]) -> type[FunctionBolt]:
         body = _body(function, streams)
         body["process"] = staticmethod(function)
-        made: type[Bolt] = type(function.__name__, (Bolt,), body)
+        made: type[FunctionBolt] = type(function.__name__, (Bolt,), body)
         return made
 
     return make

@@ -15,12 +15,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import repeat
+from types import GeneratorType
 from typing import Any
 
 from . import load, requirements, state
 from .components import Bolt, Component, Spout, keyed_states
-from .errors import Fail, UmbrellaError
+from .errors import EmitError, Fail, UmbrellaError
 from .inputs import input_class
+from .places import Place
 from .runtime import Runtime, Source, current_of_coroutine
 
 #: How many tuples a `finish` emits before the worker is answered.
@@ -147,12 +150,13 @@ class BoltHost:
             width = len(runtime.default.names)
             anchors, sent = out.lists(runtime.default_output)
         id = first
-        for tup in map(shape, rows):
+        for tup in map(tuple.__new__, repeat(shape), rows):
             runtime.current = id
+            result = None
             try:
                 result = process(tup)
                 if result is not None:
-                    if hasattr(result, "__next__"):
+                    if type(result) is GeneratorType or hasattr(result, "__next__"):
                         for value in result:
                             if type(value) is tuple and len(value) == width:
                                 anchors.append(id)
@@ -165,7 +169,7 @@ class BoltHost:
                 while anchors and anchors[-1] == id:
                     anchors.pop()
                     sent.pop()
-                self._failed(id, error)
+                self._failed(id, error, result)
             id += 1
         runtime.current = None
 
@@ -180,6 +184,7 @@ class BoltHost:
     async def _one(self, tup: Any, id: int) -> None:
         current_of_coroutine.set(id)
         runtime = self.runtime
+        result = None
         try:
             result = self.bolt.process(tup)
             if hasattr(result, "__anext__"):
@@ -191,9 +196,11 @@ class BoltHost:
                 if value is not None:
                     runtime.value(value, id)
         except Exception as error:
-            self._failed(id, error)
+            self._failed(id, error, result)
 
-    def _failed(self, id: int, error: Exception) -> None:
+    def _failed(self, id: int, error: Exception, result: Any) -> None:
+        if isinstance(error, EmitError):
+            error.place = _place_of_yield(result) or error.place
         self.runtime.held_now.discard(id)
         self.runtime.out.fail(id)
         if not isinstance(error, Fail):
@@ -249,6 +256,12 @@ class BoltHost:
     def restore(self, parts: list[list[Any]]) -> None:
         """Goes on from parts that were kept."""
         state.restore(self.states, parts)
+
+
+def _place_of_yield(generator: Any) -> Place | None:
+    """The line at which a generator has yielded what cannot be emitted."""
+    frame = getattr(generator, "gi_frame", None) or getattr(generator, "ag_frame", None)
+    return None if frame is None else Place(frame.f_code.co_filename, frame.f_lineno)
 
 
 class SpoutHost:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from .names import listed
@@ -44,10 +44,21 @@ def input_class(fields: tuple[str, ...]) -> type[Input]:
     """The class of the tuples with these fields, made of a list of values."""
     body: dict[str, Any] = {"__slots__": (), "fields_": fields}
     # What a tuple has of its own, such as `count`, gives way to a field.
-    body.update({name: property(_getter(number)) for number, name in enumerate(fields)})
+    body.update({name: _field(number) for number, name in enumerate(fields)})
     made: type[Input] = type("Input", (Input,), body)
     return made
 
 
+try:
+    # What named tuples have their fields by: reads the value without a call.
+    _tuplegetter: Any = getattr(importlib.import_module("_collections"), "_tuplegetter")  # noqa: B009
+except (ImportError, AttributeError):
+    _tuplegetter = None
+
+
+def _field(number: int) -> Any:
+    return property(_getter(number)) if _tuplegetter is None else _tuplegetter(number, None)
+
+
 def _getter(number: int) -> Any:
-    return itemgetter(number)
+    return lambda tup: tuple.__getitem__(tup, number)
