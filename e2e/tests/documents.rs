@@ -46,8 +46,11 @@ fn manifests() -> Vec<(String, String)> {
         for (number, block) in blocks
             .into_iter()
             .enumerate()
-            // Those with components of a program of their own are tried with that program.
-            .filter(|(_, block)| block.contains("kind: Topology") && !block.contains("rust: {component"))
+            // Those with components of a program of their own are tried with that program, and so are those that need a package.
+            .filter(|(_, block)| {
+                let elsewhere = ["rust: {component", "protocol: Multilang"];
+                block.contains("kind: Topology") && !elsewhere.iter().any(|key| block.contains(key))
+            })
         {
             found.push((format!("{} ({number})", path.display()), block.to_owned()));
         }
