@@ -1,7 +1,7 @@
 //! The components of the workloads that are not built in.
 //!
-//! Owns: `identity` and `null` bolts, and the spouts `trickle` (one root a poll), `metronome` (roots when they are due,
-//! with their latency) and `tap` (idle until a file says go). Invariant: none of them keeps anything a test would not.
+//! Owns: `identity` and `null` bolts, and the spouts `pairs` (two fields), `trickle` (one root a poll), `metronome` (roots
+//! when they are due, with their latency) and `tap` (idle until a file says go). Invariant: none of them keeps anything a test would not.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ pub(crate) fn all() -> Components {
     let mut components = Components::default();
     components.bolt("identity", |(): (), _| Ok(Identity));
     components.bolt("null", |(): (), _| Ok(Null));
+    components.spout("pairs", |(): (), _| Ok(Pairs { next: 0 }));
     components.spout("trickle", |(): (), _| Ok(Trickle { next: 0 }));
     components.spout("metronome", Metronome::new);
     components.spout("tap", Tap::new);
@@ -51,6 +52,29 @@ impl Bolt for Null {
     fn execute(&mut self, _tuple: Tuple<'_>, _out: &mut impl Emit) -> Result<(), ComponentError> {
         Ok(())
     }
+}
+
+/// Emits a text and a number as fast as they are taken.
+struct Pairs {
+    next: u64,
+}
+
+impl Spout for Pairs {
+    fn poll(&mut self, out: &mut impl EmitRoot) -> Result<Polled, ComponentError> {
+        for _ in 0..out.room().min(256) {
+            self.next += 1;
+            let number = self.next as i64;
+            out.emit_root(0, self.next, |row| {
+                row.text("constant");
+                row.int(number);
+            })?;
+        }
+        Ok(Polled::More)
+    }
+
+    fn ack(&mut self, _message: u64) {}
+
+    fn fail(&mut self, _message: u64) {}
 }
 
 struct Trickle {

@@ -21,7 +21,7 @@ use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::{Delivery, PLAN_VERSION, ParsedPlan, Plan};
 use waterspout_worker::status::WorkerStatus;
 
-use crate::workloads::Workload;
+use crate::workloads::{Measure, Workload};
 
 /// How long a workload may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,6 +62,12 @@ impl Crew {
         let tls = (plan.members.len() > 1)
             .then(|| waterspout_cli::make_certificates(crew.directory.path()))
             .transpose()?;
+        // When a program has started is said at this level.
+        let level = if workload.measure == Measure::Script {
+            "info"
+        } else {
+            "warn"
+        };
         for member in &plan.members {
             let index = member.index.0;
             let http = free_port()?;
@@ -73,7 +79,7 @@ impl Crew {
                 .arg("--plan")
                 .arg(&path)
                 .args(["--index", &index.to_string(), "--http", &http.to_string()])
-                .args(["--log", "warn"])
+                .args(["--log", level])
                 .arg("--supervisor")
                 .arg(std::process::id().to_string())
                 .arg("--volume")
@@ -120,7 +126,8 @@ impl Crew {
         Ok(())
     }
 
-    fn logs(&self) -> String {
+    /// All that the workers have logged.
+    pub(crate) fn logs(&self) -> String {
         let log = |index| std::fs::read_to_string(self.directory.path().join(format!("log-{index}")));
         (0..self.workers.len()).flat_map(log).collect()
     }
@@ -160,6 +167,29 @@ impl Crew {
             .next()
             .context("the worker's process is not there")?;
         Ok(Pid::from_raw(child.parse().context("read a process id")?))
+    }
+
+    /// What the programs of scripts beside a worker's process have used.
+    pub(crate) fn programs(&self, worker: u32) -> anyhow::Result<Usage> {
+        let process = self.process(worker)?;
+        let mut sum = Usage {
+            cpu: Duration::ZERO,
+            resident: 0,
+        };
+        // Each thread has the children that it has started.
+        for task in std::fs::read_dir(format!("/proc/{process}/task")).context("list the worker's threads")? {
+            let path = task.context("list the worker's threads")?.path().join("children");
+            // A thread may have ended meanwhile.
+            for child in std::fs::read_to_string(path)
+                .unwrap_or_default()
+                .split_whitespace()
+            {
+                let one = usage(Pid::from_raw(child.parse().context("read a process id")?))?;
+                sum.cpu += one.cpu;
+                sum.resident += one.resident;
+            }
+        }
+        Ok(sum)
     }
 
     /// Sends a signal to a worker's process.

@@ -7,6 +7,8 @@
 mod components;
 mod crew;
 mod measure;
+mod peers;
+mod scripts;
 mod workloads;
 
 use std::io::Write;
@@ -29,11 +31,14 @@ const WORKER: &str = "worker";
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Args {
-    /// The workloads; all if none is named
+    /// The workloads, or the first word of several, such as `script`; all if none is named
     names: Vec<String>,
     /// How often each is run
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,
+    /// Run them in other systems, too, where those have them; see bench/peers/README.md
+    #[arg(long)]
+    peers: bool,
     /// How the figures are written
     #[arg(long, default_value = "text")]
     output: Output,
@@ -63,21 +68,10 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn bench(args: &Args) -> anyhow::Result<()> {
-    let all = workloads::all();
-    for name in &args.names {
-        anyhow::ensure!(
-            all.iter().any(|workload| workload.name == name),
-            "there is no workload '{name}'; there are: {}",
-            all.iter()
-                .map(|workload| workload.name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
-    }
-    let chosen = all
-        .iter()
-        .filter(|workload| args.names.is_empty() || args.names.iter().any(|name| name == workload.name));
-    for workload in chosen {
+    let python = scripts::python()?;
+    let peers = if args.peers { peers::all()? } else { Vec::new() };
+    let all = [workloads::all(), scripts::all(&python)].concat();
+    for workload in choose(&all, &args.names)? {
         let mut runs: Vec<Vec<Figure>> = Vec::new();
         for number in 1..=args.runs {
             writeln!(
@@ -91,44 +85,103 @@ fn bench(args: &Args) -> anyhow::Result<()> {
         for index in 0..runs[0].len() {
             let mut values: Vec<f64> = runs.iter().map(|run| run[index].value).collect();
             values.sort_by(f64::total_cmp);
-            let line = line(args.output, workload, &runs[0][index], &values);
+            let figure = &runs[0][index];
+            let name = format!("{}{}", workload.name, figure.suffix);
+            let line = line(
+                args.output,
+                "waterspout",
+                &name,
+                figure.unit,
+                workload.config,
+                &values,
+            );
             writeln!(std::io::stdout(), "{line}")?;
+        }
+        for peer in &peers {
+            let runs: Vec<_> = (0..args.runs)
+                .map(|_| peer.run(workload.name, &python))
+                .collect::<Result<_, _>>()?;
+            for (index, figure) in runs[0].iter().enumerate() {
+                let mut values: Vec<f64> = runs
+                    .iter()
+                    .filter_map(|run| Some(run.get(index)?.value))
+                    .collect();
+                values.sort_by(f64::total_cmp);
+                let name = format!("{}{}", workload.name, figure.suffix);
+                let line = line(
+                    args.output,
+                    &peer.name,
+                    &name,
+                    &figure.unit,
+                    workload.config,
+                    &values,
+                );
+                writeln!(std::io::stdout(), "{line}")?;
+            }
         }
     }
     Ok(())
 }
 
+/// The workloads that are named: by their names, or by the first word of them.
+fn choose<'a>(all: &'a [Workload], names: &[String]) -> anyhow::Result<Vec<&'a Workload>> {
+    if names.is_empty() {
+        return Ok(all.iter().collect());
+    }
+    let mut chosen = Vec::new();
+    for name in names {
+        let exact = all.iter().filter(|workload| workload.name == name);
+        let of_word = all
+            .iter()
+            .filter(|workload| workload.name.split('-').next() == Some(name));
+        let found: Vec<&Workload> = if exact.clone().next().is_some() {
+            exact.collect()
+        } else {
+            of_word.collect()
+        };
+        anyhow::ensure!(
+            !found.is_empty(),
+            "there is no workload '{name}'; there are: {}",
+            all.iter()
+                .map(|workload| workload.name)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        chosen.extend(found);
+    }
+    Ok(chosen)
+}
+
 /// One figure of all runs, whose values are sorted.
-fn line(output: Output, workload: &Workload, figure: &Figure, values: &[f64]) -> String {
-    let name = format!("{}{}", workload.name, figure.suffix);
+fn line(output: Output, system: &str, name: &str, unit: &str, config: &str, values: &[f64]) -> String {
     let (min, max) = (values[0], values[values.len() - 1]);
     let median = values[values.len() / 2];
     match output {
         Output::Json => json!({
             "bench": name,
-            "system": "waterspout",
+            "system": system,
             "value": median,
-            "unit": figure.unit,
+            "unit": unit,
             "min": min,
             "median": median,
             "max": max,
             "runs": values.len(),
-            "config": workload.config,
+            "config": config,
         })
         .to_string(),
         Output::Text => {
             let (scale, unit) = if max >= 1e6 {
-                (1e6, format!("M {}", figure.unit))
+                (1e6, format!("M {unit}"))
             } else {
-                (1.0, figure.unit.to_owned())
+                (1.0, unit.to_owned())
             };
             format!(
-                "{name:<28} {:>8.2} {unit:<14} (min {:.2}, max {:.2}, {} runs): {}",
+                "{system:<10} {name:<28} {:>8.2} {unit:<14} (min {:.2}, max {:.2}, {} runs): {}",
                 median / scale,
                 min / scale,
                 max / scale,
                 values.len(),
-                workload.config
+                config
             )
         }
     }

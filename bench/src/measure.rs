@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use waterspout_core::plan::DeliveryMode;
+use waterspout_worker::status::WorkerStatus;
 
 use crate::components::{LATENCIES, OPEN};
 use crate::crew::Crew;
@@ -36,6 +37,7 @@ pub(crate) fn run(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
         Measure::LatencyIdle => latency(workload, &[("", "us p50", 0, 1e3), ("-p99", "us p99", 1, 1e3)]),
         Measure::Footprint => footprint(workload),
         Measure::Recovery => recovery(workload),
+        Measure::Script => script(workload),
     }
 }
 
@@ -69,6 +71,50 @@ fn rate(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
             value: (use_now.cpu - used.cpu).as_nanos() as f64 / roots,
         },
     ])
+}
+
+fn script(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
+    let crew = Crew::start(workload)?;
+    let is_through = |status: &WorkerStatus| status.tasks.iter().any(|task| task.acked > 0);
+    crew.wait("a tuple to come through the program", is_through)?;
+    std::thread::sleep(WARM_UP);
+    let (from, before, used) = (Instant::now(), done(&crew, workload)?, crew.programs(0)?);
+    std::thread::sleep(WINDOW);
+    let (took, after, use_now) = (from.elapsed(), done(&crew, workload)?, crew.programs(0)?);
+    let tuples = (after - before) as f64;
+    ensure!(tuples > 0.0, "no tuple of '{}' was done", workload.name);
+    Ok(vec![
+        Figure {
+            suffix: "",
+            unit: "tuples/s",
+            value: tuples / took.as_secs_f64(),
+        },
+        Figure {
+            suffix: "-busy",
+            unit: "% of a core",
+            value: (use_now.cpu - used.cpu).as_secs_f64() / took.as_secs_f64() * 100.0,
+        },
+        Figure {
+            suffix: "-start",
+            unit: "ms",
+            value: start_millis(&crew.logs()).context("find how long the program took to start")?,
+        },
+    ])
+}
+
+/// How long a program took to start, as the worker has logged it.
+fn start_millis(logs: &str) -> Option<f64> {
+    let line = logs
+        .lines()
+        .find(|line| line.contains("the program of a script is ready"))?;
+    let digits = line
+        .split("millis")
+        .nth(1)?
+        .trim_start_matches(|char: char| !char.is_ascii_digit());
+    let end = digits
+        .find(|char: char| !char.is_ascii_digit())
+        .unwrap_or(digits.len());
+    digits[..end].parse().ok()
 }
 
 /// What a figure of latency is: suffix, unit, which percentile, nanoseconds of a unit.

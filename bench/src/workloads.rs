@@ -1,7 +1,8 @@
 //! The workloads: graph, words, keys and emission, each defined once, for Waterspout and its peers alike.
 //!
 //! Owns: what runs, on how many processes, and what is measured of it. Leaves to others: how it is measured
-//! ([`crate::measure`]), and the components that are not built in ([`crate::components`]).
+//! ([`crate::measure`]), the components that are not built in ([`crate::components`]), and the workloads with scripts
+//! ([`crate::scripts`]).
 
 use serde_json::{Value, json};
 use waterspout_core::graph::{ComponentSpec, GraphSpec, GroupingSpec, InputSpec, Role, StreamSpec};
@@ -40,6 +41,8 @@ pub(crate) enum Measure {
     Footprint,
     /// The longest time without output after the death or the halt of a process.
     Recovery,
+    /// Tuples a second through a program beside the worker, how busy it is, and how long it takes to start.
+    Script,
 }
 
 /// All workloads.
@@ -200,7 +203,13 @@ fn builtin_spout(config: Value, field: &str) -> ComponentSpec {
     }
 }
 
-fn bolt(name: &str, replicas: u32, from: &str, grouping: GroupingSpec, fields: &[&str]) -> ComponentSpec {
+pub(crate) fn bolt(
+    name: &str,
+    replicas: u32,
+    from: &str,
+    grouping: GroupingSpec,
+    fields: &[&str],
+) -> ComponentSpec {
     ComponentSpec {
         inputs: vec![InputSpec {
             from: from.to_owned(),
@@ -217,7 +226,7 @@ fn bolt(name: &str, replicas: u32, from: &str, grouping: GroupingSpec, fields: &
 }
 
 /// One of [`crate::components`].
-fn own(name: &str, role: Role, component: &str, config: Value, replicas: u32) -> ComponentSpec {
+pub(crate) fn own(name: &str, role: Role, component: &str, config: Value, replicas: u32) -> ComponentSpec {
     ComponentSpec {
         name: name.to_owned(),
         role,
@@ -230,7 +239,7 @@ fn own(name: &str, role: Role, component: &str, config: Value, replicas: u32) ->
     }
 }
 
-fn stream(fields: &[&str]) -> StreamSpec {
+pub(crate) fn stream(fields: &[&str]) -> StreamSpec {
     StreamSpec {
         name: "default".to_owned(),
         fields: fields.iter().map(|field| (*field).to_owned()).collect(),
