@@ -318,3 +318,17 @@ def test_what_is_used_outside_of_its_place_is_told_so(app: Loader) -> None:
 def test_the_topology_that_is_meant_must_be_clear(app: Loader, text: str, message: str) -> None:
     with pytest.raises(UmbrellaError, match=message):
         app(text)
+
+
+def test_a_stream_that_a_component_does_not_have_is_found_where_it_is_read(app: Loader) -> None:
+    check(
+        app,
+        _SPLIT
+        + """
+class Words(Topology):
+    lines = FileSpout(path="text/*")
+    words = Split(inputs=lines)
+    out = StdoutBolt(inputs=words.Rejected)  # here
+""",
+        "'Split' has no stream 'Rejected'; it has 'Default'",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -61,7 +62,11 @@ def test_what_does_not_fit_its_stream_fails_the_tuple(capfd: pytest.CaptureFixtu
         topology.advance(0.1)
         assert topology.failed("values") == [message]
         assert topology.values("picky") == []
-    assert "stream 'default' has 1 fields (value), and 2 values were emitted" in capfd.readouterr().err
+    log = capfd.readouterr().err
+    assert "stream 'default' has 1 fields (value), and 2 values were emitted" in log
+    source = Path(topologies.__file__).read_text(encoding="utf-8").splitlines()
+    line = 1 + next(number for number, text in enumerate(source) if "(1, 2, 3)[: input.width]" in text)
+    assert f"topologies.py:{line}: " in log
 
 
 def test_an_exception_is_logged_with_its_line(capfd: pytest.CaptureFixture[str]) -> None:
@@ -181,3 +186,11 @@ def test_a_test_that_asks_for_what_is_not_there_is_told_so(running: Running) -> 
         running.emit("lines", 1, 2)
     with pytest.raises(TestingError, match="is no spout that the test feeds"):
         running._do("replay", spout="words")
+
+
+def test_a_spout_without_an_end_keeps_the_topology_from_ending() -> None:
+    with (
+        run(topologies.Endless, live=["numbers"]) as topology,
+        pytest.raises(TestingError, match="'numbers' still at work"),
+    ):
+        topology.end()

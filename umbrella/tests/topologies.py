@@ -262,3 +262,17 @@ class Spouts(Topology):
     echo = same(inputs=[counting, spelling])
     work = same(inputs=tickets)
     out = StdoutBolt(inputs=[echo, work, tickets.Heard])
+
+
+@spout("number")
+def endless() -> Iterator[int | None]:
+    """Has nothing now, and may have something later."""
+    while True:
+        yield None
+
+
+class Endless(Topology):
+    """A spout that never ends."""
+
+    numbers = endless()
+    out = StdoutBolt(inputs=numbers)
