@@ -63,7 +63,7 @@ def test_what_does_not_fit_its_stream_fails_the_tuple(capfd: pytest.CaptureFixtu
         assert topology.failed("values") == [message]
         assert topology.values("picky") == []
     log = capfd.readouterr().err
-    assert "stream 'default' has 1 fields (value), and 2 values were emitted" in log
+    assert "stream 'default' has 1 field (value), and 2 values were emitted" in log
     source = Path(topologies.__file__).read_text(encoding="utf-8").splitlines()
     line = 1 + next(number for number, text in enumerate(source) if "(1, 2, 3)[: input.width]" in text)
     assert f"topologies.py:{line}: " in log
@@ -182,7 +182,7 @@ def test_a_test_that_asks_for_what_is_not_there_is_told_so(running: Running) -> 
         running.values("nobody")
     with pytest.raises(TestingError, match="has no stream 'other'"):
         running.values("words", "other")
-    with pytest.raises(Exception, match=r"stream 'default' has 1 fields \(line\), and 2 values"):
+    with pytest.raises(Exception, match=r"stream 'default' has 1 field \(line\), and 2 values"):
         running.emit("lines", 1, 2)
     with pytest.raises(TestingError, match="is no spout that the test feeds"):
         running._do("replay", spout="words")

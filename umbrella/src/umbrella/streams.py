@@ -103,7 +103,12 @@ def fill(cls: StreamMeta, values: tuple[Any, ...], named: dict[str, Any]) -> tup
     if missing or len(values) > len(names):
         count = len(values) + len(named)
         raise EmitError(
-            f"stream '{cls.stream}' has {len(names)} fields ({', '.join(names)}), and {count} values were emitted",
+            f"stream '{cls.stream}' has {_counted(len(names), 'field')} ({', '.join(names)}), and "
+            f"{_counted(count, 'value')} {'was' if count == 1 else 'were'} emitted",
             caller(),
         )
     return (*values, *(named[name] for name in names[len(values) :]))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
