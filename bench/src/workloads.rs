@@ -234,6 +234,7 @@ pub(crate) fn own(name: &str, role: Role, component: &str, config: Value, replic
         config: json!({"component": component, "config": config}),
         replicas,
         tick_every_ms: None,
+        state_version: 1,
         inputs: Vec::new(),
         streams: vec![stream(&["text"])],
     }

@@ -17,4 +17,5 @@ pub mod placement;
 pub mod plan;
 pub mod position;
 pub mod routing;
+pub mod succession;
 pub mod value;

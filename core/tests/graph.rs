@@ -37,6 +37,7 @@ fn component(name: &str, role: Role, inputs: &[&str], fields: &[&str]) -> Compon
         config: json!({}),
         replicas: 2,
         tick_every_ms: None,
+        state_version: 1,
         inputs: inputs.iter().map(input).collect(),
         streams: if fields.is_empty() {
             Vec::new()
@@ -326,6 +327,8 @@ fn plan() -> Plan {
         placement: (0..8).map(|task| WorkerIndex(task % 2)).collect(),
         active: true,
         hash_seed: 0,
+        rests: false,
+        inherits: None,
         complete: false,
     }
 }

@@ -48,6 +48,7 @@ fn component(name: &str, role: Role, kind: &str, config: Json, from: &[&str], em
         config,
         replicas: 1,
         tick_every_ms: None,
+        state_version: 1,
         inputs: inputs.collect(),
         streams: emits.then_some(stream).into_iter().collect(),
     }
@@ -96,6 +97,8 @@ fn run(count: u64) -> Result<Ended, WorkerError> {
         placement: vec![WorkerIndex(0); 3],
         active: true,
         hash_seed: 0,
+        rests: false,
+        inherits: None,
         complete: false,
     };
     let file = directory.path().join("plan.json");

@@ -138,6 +138,7 @@ fn bolt(
         config,
         replicas: 1,
         tick_every_ms: None,
+        state_version: 1,
         inputs: inputs
             .iter()
             .map(|(from, stream)| InputSpec {
@@ -229,6 +230,8 @@ fn run(components: Vec<ComponentSpec>, placement: &[u32], delivery: Delivery) ->
         placement: placement.iter().map(|&worker| WorkerIndex(worker)).collect(),
         active: true,
         hash_seed: 0,
+        rests: false,
+        inherits: None,
         complete: false,
     };
     ParsedPlan::new(plan.clone()).unwrap();

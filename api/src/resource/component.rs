@@ -42,6 +42,12 @@ pub struct SpoutSpec {
     #[serde(default = "super::one")]
     #[schemars(range(min = 1, max = 1024))]
     pub replicas: u32,
+    /// The version of what its tasks keep from tuple to tuple, such as where it goes on: 1 by default. A new revision goes on with what
+    /// the one before kept if the version is the same. Raise it when the code cannot read what the one before
+    /// kept, or should not: then the component begins anew. Changing it makes a new revision.
+    #[serde(default = "super::first", skip_serializing_if = "super::is_first")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub state_version: u32,
     /// Kind: the lines of files, each as a tuple of one text field, without its line end. It can read them again: a
     /// line whose tuple failed is emitted again. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,6 +101,12 @@ pub struct BoltSpec {
     #[serde(default = "super::one")]
     #[schemars(range(min = 1, max = 1024))]
     pub replicas: u32,
+    /// The version of what its tasks keep from tuple to tuple (a bolt's state): 1 by default. A new revision goes on with what
+    /// the one before kept if the version is the same. Raise it when the code cannot read what the one before
+    /// kept, or should not: then the component begins anew. Changing it makes a new revision.
+    #[serde(default = "super::first", skip_serializing_if = "super::is_first")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub state_version: u32,
     /// How often each task of the bolt gets a tick, for what it does from time to time: a duration (`1s`) from `10ms` to
     /// `24h`; no ticks by default. While the topology is paused there are none. Of the built-in bolts, `count` with
     /// `emit: EachTick` uses them. Changing it makes a new revision.

@@ -84,6 +84,7 @@ fn spout(spout: &SpoutSpec) -> Result<ComponentSpec, ToGraphError> {
         config,
         replicas: spout.replicas,
         tick_every_ms: None,
+        state_version: spout.state_version,
         inputs: Vec::new(),
         streams: spout.streams.iter().map(stream).collect(),
     })
@@ -119,6 +120,7 @@ fn bolt(bolt: &BoltSpec) -> Result<ComponentSpec, ToGraphError> {
         config,
         replicas: bolt.replicas,
         tick_every_ms: bolt.tick_every_ms,
+        state_version: bolt.state_version,
         inputs: bolt.inputs.iter().map(input).collect(),
         streams: bolt.streams.iter().map(stream).collect(),
     })

@@ -61,6 +61,8 @@ pub struct Component {
     pub replicas: u32,
     /// How often a bolt gets a tick, in milliseconds.
     pub tick_every_ms: Option<u64>,
+    /// The version of what its tasks keep.
+    pub state_version: u32,
     /// What it emits, in the order of the manifest.
     pub streams: Vec<StreamId>,
     /// What it reads, in the order of the manifest.
@@ -167,6 +169,7 @@ impl Graph {
                 config: component.config.clone(),
                 replicas: component.replicas,
                 tick_every_ms: component.tick_every_ms,
+                state_version: component.state_version,
                 streams: (first..streams.len())
                     .map(|stream| StreamId(stream as u16))
                     .collect(),

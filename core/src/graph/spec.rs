@@ -29,12 +29,24 @@ pub struct ComponentSpec {
     /// How often a bolt gets a tick, in milliseconds; never if `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tick_every_ms: Option<u64>,
+    /// The version of what its tasks keep; of another version nothing is taken over.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub state_version: u32,
     /// What it reads; nothing for a spout.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<InputSpec>,
     /// What it emits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<StreamSpec>,
+}
+
+const fn first() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_first(version: &u32) -> bool {
+    *version == 1
 }
 
 impl GraphSpec {

@@ -42,6 +42,7 @@ fn component(name: &str, role: Role, kind: &str, config: serde_json::Value) -> C
         config,
         replicas: 1,
         tick_every_ms: None,
+        state_version: 1,
         inputs: Vec::new(),
         streams: Vec::new(),
     }
@@ -229,6 +230,8 @@ fn plan(graph: GraphSpec, delivery: Delivery, workers: u32) -> Result<ParsedPlan
         given_up: Vec::new(),
         active: true,
         hash_seed: 0,
+        rests: false,
+        inherits: None,
         complete: false,
     })?)
 }

@@ -324,6 +324,7 @@ pub(crate) fn graph(shape: Shape) -> GraphSpec {
         config: json!({"component": name}),
         replicas,
         tick_every_ms: (name == "split").then_some(15),
+        state_version: 1,
         inputs,
         streams: emits
             .then(|| StreamSpec {

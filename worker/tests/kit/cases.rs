@@ -320,6 +320,7 @@ fn part(
         config,
         replicas,
         tick_every_ms: None,
+        state_version: 1,
         inputs: inputs
             .iter()
             .map(|(from, grouping)| {
