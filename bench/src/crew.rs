@@ -247,6 +247,8 @@ fn plan(workload: &Workload) -> anyhow::Result<Plan> {
         placement: workload.placement.iter().copied().map(WorkerIndex).collect(),
         active: true,
         hash_seed: 0,
+        rests: false,
+        inherits: None,
         complete: false,
     };
     if let Err(faults) = Graph::parse(plan.graph.clone()) {

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::epoch::{Epoch, Member, PlanHead};
+use crate::epoch::{Epoch, Inheritance, Member, PlanHead};
 use crate::graph::{Graph, GraphFault, GraphSpec};
 use crate::placement::WorkerIndex;
 
@@ -43,6 +43,12 @@ pub struct Plan {
     pub active: bool,
     /// The seed of the hash that groups by fields.
     pub hash_seed: u64,
+    /// Whether all tasks stand still, so that another revision can take over what they keep.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rests: bool,
+    /// Where tasks get their states from, if this revision takes over from another one with this epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inherits: Option<Box<Inheritance>>,
     /// All bounded spouts have ended and all is worked off: a worker that starts has nothing to do. Setting it is no
     /// change that anybody carries out, so the epoch stays.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -154,6 +160,8 @@ impl Plan {
             placement: self.placement.clone(),
             active: self.active,
             drain_timeout_ms: self.delivery.drain_timeout_ms,
+            rests: self.rests,
+            inherits: self.inherits.clone(),
         }
     }
 
@@ -223,6 +231,17 @@ impl ParsedPlan {
         {
             return wrong(format!("worker {} is asked and given up", worker.0));
         }
+        if let Some(inherits) = &plan.inherits {
+            let stranger = inherits.states.iter().find(|state| {
+                state.task.0 >= graph.task_count() || !inherits.workers.contains_key(&state.at)
+            });
+            if let Some(state) = stranger {
+                return wrong(format!(
+                    "task {} takes over from worker {}, and one of the two is not there",
+                    state.task.0, state.at.0
+                ));
+            }
+        }
         Ok(Self { plan, graph })
     }
 
@@ -239,6 +258,8 @@ impl ParsedPlan {
         plan.given_up = head.given_up.clone();
         plan.placement = head.placement.clone();
         plan.active = head.active;
+        plan.rests = head.rests;
+        plan.inherits.clone_from(&head.inherits);
         plan.delivery.drain_timeout_ms = head.drain_timeout_ms;
         Self::new(plan)
     }

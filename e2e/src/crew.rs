@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use waterspout_api::manifest::Manifest;
-use waterspout_core::epoch::{Epoch, Member, pod_uid, whom_to_ask};
+use waterspout_core::epoch::{Epoch, Inheritance, Inherited, Member, pod_uid, whom_to_ask};
 use waterspout_core::placement::{WorkerIndex, place};
 use waterspout_core::plan::{PLAN_VERSION, ParsedPlan, Plan};
+use waterspout_core::succession::heirs;
 
 use crate::program::{children, program};
 use crate::wire::{Wire, Wires, peers};
@@ -77,6 +78,8 @@ impl Crew {
             placement: Vec::new(),
             active: true,
             hash_seed: 0,
+            rests: false,
+            inherits: None,
             complete: false,
         };
         Self {
@@ -99,6 +102,64 @@ impl Crew {
     /// If the crew has none.
     pub fn wire(&self, from: u32, to: u32) -> &Wire {
         self.wires.as_ref().expect("the crew is wired").get(from, to)
+    }
+
+    /// Starts another revision beside this one, with spouts that do not run yet, and waits until it is ready.
+    pub fn beside(&self, manifest: &str, workers: u32) -> Self {
+        let mut next = Self::of(manifest);
+        next.plan.revision = format!("{}-next", self.plan.revision);
+        next.plan.epoch = self.plan.epoch;
+        next.change(workers, false);
+        next.wait_started();
+        next
+    }
+
+    /// All tasks come to rest, and keep what they have for another revision.
+    pub fn rest(&mut self) {
+        self.plan.rests = true;
+        self.write(self.workers(), false);
+        self.wait_started();
+    }
+
+    /// Takes over what another revision keeps that rests, and runs.
+    pub fn take_over(&mut self, other: &Self) {
+        let parse = |crew: &Self| ParsedPlan::new(crew.plan.clone()).expect("the plan is right");
+        let (old, new) = (parse(other), parse(self));
+        let address = |worker: WorkerIndex| {
+            let file = other.path().join(format!("peers/worker-{}.json", worker.0));
+            let announced: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+            Some(announced["data"].as_str()?.to_owned())
+        };
+        let states = heirs(old.graph(), new.graph()).into_iter();
+        self.plan.inherits = Some(Box::new(Inheritance {
+            revision: other.plan.revision.clone(),
+            epoch: other.plan.epoch,
+            workers: other
+                .workers
+                .keys()
+                .map(|&index| {
+                    let index = WorkerIndex(index);
+                    (index, address(index).expect("the worker is up"))
+                })
+                .collect(),
+            states: states
+                .map(|heir| Inherited {
+                    task: heir.task,
+                    of: heir.of,
+                    at: old.placement()[heir.of.0 as usize],
+                    by_key: heir.by_key,
+                })
+                .collect(),
+        }));
+        self.plan.rests = false;
+        self.plan.epoch = self.plan.epoch.max(other.plan.epoch);
+        self.write(self.workers(), true);
+        self.wait_started();
+        self.plan.inherits = None;
+    }
+
+    fn workers(&self) -> u32 {
+        u32::try_from(self.workers.len()).expect("there are few workers")
     }
 
     /// Changes the number of workers, and waits until the change is carried out. How many tasks moved.

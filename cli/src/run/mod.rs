@@ -156,6 +156,8 @@ fn plan(manifest: &Manifest, workers: u32) -> anyhow::Result<Plan> {
         placement: place(&validate::graph(manifest), &indexes, &[]),
         active: !manifest.topology().spec.paused,
         hash_seed: 0,
+        rests: false,
+        inherits: None,
         complete: false,
     })
 }

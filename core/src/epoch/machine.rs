@@ -233,6 +233,12 @@ impl Machine {
             .map(|committed| &committed.plan)
     }
 
+    /// Whether this worker, in this life or before, has committed this epoch or a newer one, or was told of one.
+    pub fn has_committed(&self, epoch: Epoch) -> bool {
+        let newest = self.committed.as_ref().map(Committed::epoch).unwrap_or_default();
+        newest.max(self.told) >= epoch
+    }
+
     /// The newest plan known: a wish.
     pub fn newest_plan(&self) -> Option<&PlanHead> {
         self.plan.as_ref()

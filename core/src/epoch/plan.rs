@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::types::{Epoch, WorkerIndex};
+use super::types::{Epoch, TaskId, WorkerIndex};
 
 /// A worker that a plan names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,6 +56,44 @@ pub struct PlanHead {
     pub active: bool,
     /// How long a drain may take, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// Whether all tasks stand still from the commit on, so that another revision can take over what they keep.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rests: bool,
+    /// Where tasks get their states from before the epoch is committed, if this revision takes over from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inherits: Option<Box<Inheritance>>,
+}
+
+/// What one revision takes over from another one, which rests.
+///
+/// A worker that has opened a plan with an inheritance has fetched its part. One that is not to be had (its worker does
+/// not answer) is lost as in a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inheritance {
+    /// The revision that rests.
+    pub revision: String,
+    /// The epoch that it rests in.
+    pub epoch: Epoch,
+    /// Where its workers listen: an IP address with a port.
+    pub workers: BTreeMap<WorkerIndex, String>,
+    /// What goes where.
+    pub states: Vec<Inherited>,
+}
+
+/// One state that a task takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inherited {
+    /// The task that takes it over.
+    pub task: TaskId,
+    /// The task of the other revision that keeps it.
+    pub of: TaskId,
+    /// The worker of the other revision that this task is on.
+    pub at: WorkerIndex,
+    /// Whether only those of its keys are taken over that are the task's, since the number of tasks is another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_key: bool,
 }
 
 impl PlanHead {

@@ -231,6 +231,15 @@ impl Bolt for Count {
         }
         Ok(())
     }
+
+    fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) {
+        self.short.retain(|&packed, _| is_own(&unpack(packed)));
+        self.long.retain(|key, _| is_own(key));
+        self.changed.retain(|key| is_own(key));
+        if let Some(left) = &mut self.left {
+            left.retain(|(key, _)| is_own(key));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -261,6 +270,16 @@ mod tests {
         let mut other = counting(&[]);
         other.restore(&snapshot).expect("it is of this bolt");
         assert_eq!((&other.short, &other.long), (&count.short, &count.long));
+    }
+
+    #[test]
+    fn tasks_that_share_what_one_had_keep_their_own_keys() {
+        let long = [b'x'; 40];
+        let mut count = counting(&[(b"a", 3), (b"b", 1), (&long, 7)]);
+        count.changed.insert((*b"b").into());
+        count.keep_keys(&|key| key != b"b");
+        assert_eq!((count.get(b"a"), count.get(b"b"), count.get(&long)), (3, 0, 7));
+        assert!(count.changed.is_empty());
     }
 
     #[test]

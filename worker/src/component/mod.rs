@@ -376,6 +376,12 @@ pub trait Bolt: Send + 'static {
         let _ = snapshot;
         Ok(())
     }
+
+    /// Forgets all keys of the state but these, after [`Bolt::restore`]: several tasks share what one had, and each is handed
+    /// all of it. A key is the encodings of its fields, one behind the other, as [`state::key_of`] makes it.
+    fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) {
+        let _ = is_own;
+    }
 }
 
 /// A field that had to hold a text does not.

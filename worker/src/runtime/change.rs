@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use waterspout_core::graph::TaskId;
+use waterspout_core::hash::{hash_fields, key_group, owner};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
 
@@ -25,6 +27,8 @@ pub(super) struct Opened {
     slot: Arc<Slot>,
     /// Was handed no state yet.
     is_fresh: bool,
+    /// The epoch in which it takes the place of the task of the same number that runs here.
+    heir_in: Option<u64>,
 }
 
 impl Node {
@@ -43,6 +47,7 @@ impl Node {
                 let opened = Opened {
                     slot: wiring::open(self, plan, settings, task)?,
                     is_fresh: true,
+                    heir_in: None,
                 };
                 self.opened().insert(task, opened);
             }
@@ -64,16 +69,7 @@ impl Node {
         task: u32,
         state: Option<&[u8]>,
     ) -> Result<(), BuildError> {
-        let before = self.opened().remove(&task);
-        let slot = match before {
-            Some(opened) if opened.is_fresh => opened.slot,
-            before => {
-                if let Some(before) = before {
-                    before.slot.stop();
-                }
-                wiring::open(self, plan, settings, task)?
-            }
-        };
+        let slot = self.unused(plan, settings, task)?;
         let component = || slot.component().to_owned();
         let kept = match state {
             Some(_) => None,
@@ -103,9 +99,73 @@ impl Node {
         let opened = Opened {
             slot,
             is_fresh: false,
+            heir_in: None,
         };
         self.opened().insert(task, opened);
         Ok(())
+    }
+
+    /// An open task that was handed nothing yet.
+    fn unused(
+        self: &Arc<Self>,
+        plan: &ParsedPlan,
+        settings: &Settings,
+        task: u32,
+    ) -> Result<Arc<Slot>, BuildError> {
+        match self.opened().remove(&task) {
+            Some(opened) if opened.is_fresh => return Ok(opened.slot),
+            Some(opened) => opened.slot.stop(),
+            None => {}
+        }
+        wiring::open(self, plan, settings, task)
+    }
+
+    /// Hands a task what it takes over from another revision; if that has another number of tasks, of all these states its own
+    /// keys only. In the epoch of `plan`, and in no other, it takes the place
+    /// of the one that runs here, if one does.
+    ///
+    /// # Errors
+    /// If the component cannot be made or refuses the state.
+    pub fn inherit(
+        self: &Arc<Self>,
+        plan: &ParsedPlan,
+        settings: &Settings,
+        task: u32,
+        states: &[Vec<u8>],
+        by_key: bool,
+    ) -> Result<(), BuildError> {
+        let slot = self.unused(plan, settings, task)?;
+        for state in states {
+            slot.restore(state).map_err(|source| BuildError::Restore {
+                component: slot.component().to_owned(),
+                source,
+            })?;
+        }
+        if by_key {
+            let graph = plan.graph();
+            let tasks = graph.tasks_of(graph.component_of(TaskId(task)));
+            let (index, count, seed) = (task - tasks.start, tasks.end - tasks.start, plan.hash_seed());
+            slot.keep_keys(&|key: &[u8]| owner(key_group(hash_fields(key, seed)), count) == index);
+        }
+        let opened = Opened {
+            slot,
+            is_fresh: false,
+            heir_in: Some(plan.plan().epoch.0),
+        };
+        self.opened().insert(task, opened);
+        Ok(())
+    }
+
+    /// Whether a task has taken over from another revision what it starts with in this epoch.
+    pub fn is_heir(&self, task: u32, epoch: u64) -> bool {
+        self.opened()
+            .get(&task)
+            .is_some_and(|opened| opened.heir_in == Some(epoch))
+    }
+
+    /// The tasks that run here.
+    pub fn tasks(&self) -> Vec<u32> {
+        self.slots().map(|slot| slot.task()).collect()
     }
 
     /// Drops what was opened.
@@ -167,10 +227,21 @@ impl Node {
         let places: Vec<Place> = (0u32..)
             .zip(plan.placement())
             .map(|(task, &worker)| {
-                let here = (worker == settings.me)
-                    .then(|| before.get(task as usize).and_then(Place::slot).cloned())
-                    .flatten()
-                    .or_else(|| Some(opened.remove(&task).filter(|_| worker == settings.me)?.slot));
+                if worker != settings.me {
+                    return Place::At(worker);
+                }
+                let runs = before.get(task as usize).and_then(Place::slot);
+                let is_heir = opened
+                    .get(&task)
+                    .is_some_and(|opened| opened.heir_in == Some(epoch));
+                let here = match runs {
+                    Some(runs) if is_heir => {
+                        runs.stop();
+                        opened.remove(&task).map(|opened| opened.slot)
+                    }
+                    Some(runs) => Some(Arc::clone(runs)),
+                    None => opened.remove(&task).map(|opened| opened.slot),
+                };
                 here.map_or(Place::At(worker), Place::Here)
             })
             .collect();

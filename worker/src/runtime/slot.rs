@@ -139,6 +139,12 @@ impl Slot {
         running.1.core.restore(snapshot)
     }
 
+    /// Lets a task that has not run yet forget all keys but these.
+    pub fn keep_keys(&self, is_own: &dyn Fn(&[u8]) -> bool) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.1.core.keep_keys(is_own);
+    }
+
     /// Tells a task that has not run yet what processes before this one died of.
     pub fn know(&self, tallies: &[Tally]) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,14 +173,16 @@ impl Slot {
         self.wake();
     }
 
-    /// How many slices it had, if it has nothing to do until something new comes; roots in flight count as work.
+    /// How many slices it had, if it has nothing to do until something new comes; roots in flight count as work. A frozen
+    /// task does nothing whatever comes.
     pub fn quiet_since(&self) -> Option<u64> {
         let slices = self.slices.load(Ordering::SeqCst);
         let is_idle = self.state.load(Ordering::SeqCst) == IDLE
             && !self.has_mail.load(Ordering::SeqCst)
             && self.inbox.gate().frames() == 0;
         let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        (is_idle && !published.is_busy && published.counts.pending == 0).then_some(slices)
+        let is_quiet = is_idle && !published.is_busy && published.counts.pending == 0;
+        (is_quiet || self.frozen().is_some()).then_some(slices)
     }
 
     /// Hands in entries for the task's ledger.

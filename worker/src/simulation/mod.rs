@@ -326,6 +326,8 @@ fn first_plan(shape: Shape, workers: u32, max_pending: u64) -> ParsedPlan {
         given_up: Vec::new(),
         active: true,
         hash_seed: 7,
+        rests: false,
+        inherits: None,
         complete: false,
     };
     ParsedPlan::new(plan).expect("the plan is right")

@@ -187,6 +187,8 @@ impl World {
             placement,
             active,
             drain_timeout_ms: before.drain_timeout_ms,
+            rests: false,
+            inherits: None,
         };
         let plan = self
             .board

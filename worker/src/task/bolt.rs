@@ -380,6 +380,10 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
         self.bolt.restore(snapshot)
     }
 
+    fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) {
+        self.bolt.keep_keys(is_own);
+    }
+
     fn finish(&mut self, ledger: LedgerSettings) {
         if self.finishing.is_none() {
             self.finishing = Some(Finishing::new(ledger));

@@ -166,6 +166,10 @@ pub trait TaskCore: Send {
     /// # Errors
     /// If that is none of this component's.
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError>;
+    /// Forgets all keys of what was restored but these. Called before the first run.
+    fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) {
+        let _ = is_own;
+    }
     /// Tells a bolt that all its input has ended.
     fn finish(&mut self, ledger: LedgerSettings);
     /// How far the task is on its way to the end.

@@ -21,7 +21,7 @@ use super::MAX_MESSAGE;
 use super::incoming::Incoming;
 use super::proto::workers_client::WorkersClient;
 use super::proto::workers_server::{Workers, WorkersServer};
-use super::proto::{DataMessage, DataReply, LinkMessage, LinkReply};
+use super::proto::{DataMessage, DataReply, LinkMessage, LinkReply, StatePart, StateRequest};
 
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 32 << 20;
@@ -37,6 +37,8 @@ pub(crate) trait Dial: Send + Sync {
     fn link(&self, to: SocketAddr, messages: mpsc::Receiver<LinkMessage>) -> Opening<LinkReply>;
     /// Opens a stream for data; see [`Dial::link`].
     fn data(&self, to: SocketAddr, messages: mpsc::Receiver<DataMessage>) -> Opening<DataReply>;
+    /// Asks for a state; see [`Dial::link`].
+    fn state(&self, to: SocketAddr, request: StateRequest) -> Opening<StatePart>;
 }
 
 /// Opens streams over gRPC.
@@ -60,6 +62,16 @@ impl Dial for Grpc {
             let mut client = client(to, tls).await?;
             let replies = client.data(ReceiverStream::new(messages)).await;
             Ok(Box::pin(replies.map_err(|status| refused(&status))?.into_inner()) as _)
+        })
+    }
+
+    fn state(&self, to: SocketAddr, request: StateRequest) -> Opening<StatePart> {
+        let tls = self.tls.clone();
+        Box::pin(async move {
+            let mut client = client(to, tls).await?;
+            let parts = client.state(request).await;
+            let described = |status: Status| format!("{}: {}", status.code(), status.message());
+            Ok(Box::pin(parts.map_err(described)?.into_inner()) as _)
         })
     }
 }
@@ -126,6 +138,7 @@ struct Service {
 impl Workers for Service {
     type DataStream = Replies<DataReply>;
     type LinkStream = Replies<LinkReply>;
+    type StateStream = Replies<StatePart>;
 
     async fn data(
         &self,
@@ -141,5 +154,9 @@ impl Workers for Service {
     ) -> Result<Response<Self::LinkStream>, Status> {
         let incoming = Arc::clone(&self.incoming);
         incoming.link(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn state(&self, request: Request<StateRequest>) -> Result<Response<Self::StateStream>, Status> {
+        self.incoming.state(&request.into_inner()).map(Response::new)
     }
 }

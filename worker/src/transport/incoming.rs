@@ -22,8 +22,8 @@ use waterspout_core::placement::WorkerIndex;
 
 use super::grpc::Replies;
 use super::proto::{
-    Credit, Credits, DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, Welcome,
-    data_message, data_reply, link_message, link_reply, numbered,
+    Credit, Credits, DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, StatePart,
+    StateRequest, Welcome, data_message, data_reply, link_message, link_reply, numbered,
 };
 use super::{Admission, Inbound, Origin, PROTOCOL_VERSION, PeerId, Refused, TransportConfig};
 use crate::mutation::{Mutation, lacks};
@@ -31,6 +31,8 @@ use crate::rim::{Instant, sleep};
 
 /// Ledger messages after which the sender hears that it may forget them.
 const CONFIRM_EVERY: u64 = 32;
+/// Bytes of a state that go in one message.
+const PART: usize = 1 << 20;
 /// How soon it is asked again whether frames belong here.
 const ADMISSION: Duration = Duration::from_millis(2);
 
@@ -244,6 +246,37 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Incoming {
+    /// Hands out what a task keeps that rests.
+    ///
+    /// # Errors
+    /// If it is not to be had, and why.
+    pub(super) fn state(&self, request: &StateRequest) -> Result<Replies<StatePart>, Status> {
+        if request.version != PROTOCOL_VERSION {
+            return Err(Status::failed_precondition(format!(
+                "the caller speaks version {}, this worker {PROTOCOL_VERSION}",
+                request.version
+            )));
+        }
+        if request.topology != self.config.topology {
+            return Err(Status::failed_precondition(format!(
+                "the caller is of topology '{}', this worker of '{}'",
+                request.topology, self.config.topology
+            )));
+        }
+        let state = self.inbound.state(&request.revision, request.epoch, request.task);
+        let state = state.map_err(|refused| match refused {
+            Refused::Now(why) => Status::unavailable(why),
+            Refused::Ever(why) => Status::failed_precondition(why),
+        })?;
+        let starts = (0..state.len()).step_by(PART);
+        let parts = starts.map(move |start| {
+            let end = state.len().min(start + PART);
+            let bytes = state[start..end].to_vec().into();
+            Ok(StatePart { bytes })
+        });
+        Ok(Box::pin(tokio_stream::iter(parts)))
+    }
+
     /// Serves a data stream: reads `messages`, and answers. The work is done by whoever reads the answers.
     ///
     /// # Errors

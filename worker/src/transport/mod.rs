@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
 use tonic::transport::Server;
 use waterspout_core::frame::Frame;
 use waterspout_core::ledger::LedgerEntry;
@@ -99,6 +100,11 @@ pub trait Inbound: Send + Sync + 'static {
     fn fields(&self, stream: u16) -> Option<usize>;
     /// Whether a task runs on this worker.
     fn is_here(&self, task: u32) -> bool;
+    /// What a task keeps that rests in this epoch of this revision.
+    ///
+    /// # Errors
+    /// Why it is not to be had.
+    fn state(&self, revision: &str, epoch: u64, task: u32) -> Result<Arc<[u8]>, Refused>;
 }
 
 /// What a transport is told when it starts.
@@ -305,6 +311,29 @@ impl Transport {
     /// Queues a control message. It is dropped if there is no connection.
     pub fn send_control(&self, to: WorkerIndex, message: Vec<u8>) {
         self.outgoing(to).send_control(message);
+    }
+
+    /// Asks the worker at an address for what one of its tasks keeps, where another revision rests.
+    pub async fn take_state(
+        &self,
+        at: SocketAddr,
+        revision: &str,
+        epoch: u64,
+        task: u32,
+    ) -> Result<Vec<u8>, String> {
+        let request = proto::StateRequest {
+            version: PROTOCOL_VERSION,
+            topology: self.config.topology.clone(),
+            revision: revision.to_owned(),
+            epoch,
+            task,
+        };
+        let mut parts = self.dial.state(at, request).await?;
+        let mut state = Vec::new();
+        while let Some(part) = parts.next().await {
+            state.extend_from_slice(&part.map_err(|status| status.message().to_owned())?.bytes);
+        }
+        Ok(state)
     }
 
     /// A task took a frame from its inbox: gives credit back.

@@ -20,7 +20,9 @@ use tonic::Status;
 
 use super::grpc::{Dial, Opening, Replies};
 use super::incoming::Incoming;
-use super::proto::{DataMessage, DataReply, LinkMessage, LinkReply, data_message, link_message};
+use super::proto::{
+    DataMessage, DataReply, LinkMessage, LinkReply, StatePart, StateRequest, data_message, link_message,
+};
 use crate::simulation::rim::{self, ProcessId, Sleep};
 
 /// Messages of one stream that are on their way; more wait at the sender, as for a window of HTTP/2.
@@ -546,5 +548,9 @@ impl Dial for Port {
         self.open(to, messages, |incoming, messages| {
             Box::pin(incoming.data(messages))
         })
+    }
+
+    fn state(&self, to: SocketAddr, _request: StateRequest) -> Opening<StatePart> {
+        Box::pin(async move { Err(format!("no other revision is simulated at {to}")) })
     }
 }

@@ -86,6 +86,13 @@ impl Inbound for Recorder {
     fn is_here(&self, task: u32) -> bool {
         task < 10
     }
+    fn state(&self, revision: &str, epoch: u64, task: u32) -> Result<Arc<[u8]>, Refused> {
+        match (revision, epoch) {
+            ("before", 1) => Ok(vec![task as u8; 3 << 20].into()),
+            ("before", _) => Err(Refused::Now("it does not rest in that epoch".to_owned())),
+            _ => Err(Refused::Ever("it is of another revision".to_owned())),
+        }
+    }
 }
 
 fn id(index: u32, start: u64) -> PeerId {
@@ -451,4 +458,22 @@ async fn a_port_in_use_is_named() {
         error.contains(&address.to_string()) && error.contains("in use"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_state_crosses_in_parts_and_is_refused_with_a_reason() {
+    let (here, _) = start(id(0, 1), None).await;
+    let (there, _) = start(id(1, 1), None).await;
+    let state = here.take_state(there.address(), "before", 1, 7).await;
+    assert_eq!(state, Ok(vec![7; 3 << 20]));
+    for (revision, epoch, why) in [
+        ("before", 2, "it does not rest in that epoch"),
+        ("after", 1, "it is of another revision"),
+    ] {
+        let refused = here.take_state(there.address(), revision, epoch, 7).await;
+        assert!(
+            refused.clone().is_err_and(|error| error.contains(why)),
+            "{refused:?}"
+        );
+    }
 }

@@ -3,7 +3,7 @@
 //! Owns: which plan runs here, a drain and a freeze under way, the copies of tasks that move. Leaves to others: the rules
 //! (`waterspout_core::epoch`), the tasks ([`crate::runtime`]), the bytes ([`crate::transport`]).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
 
 use super::control::{Control, CopyPart};
+use super::copies::Copies;
+use super::inheriting::Inheriting;
 use super::{WorkerError, inbound};
 use crate::mutation::{Mutation, lacks};
 use crate::rim::Instant;
@@ -25,8 +27,6 @@ use crate::volume::{Volume, VolumeError};
 const FILE: &str = "epoch.json";
 /// How soon a coordinator repeats what was not answered, in milliseconds.
 const RETRY_MS: u64 = 200;
-/// Bytes of a copy that go in one message.
-const PART: usize = 1 << 20;
 
 /// The machine of this process, also asked by what takes frames in.
 pub(crate) type SharedMachine = Arc<Mutex<Machine>>;
@@ -54,13 +54,6 @@ struct Freezing {
     tag: Ballot,
 }
 
-/// A copy that comes in parts.
-struct Incoming {
-    from: PeerId,
-    copy: CopyId,
-    bytes: Vec<u8>,
-}
-
 /// The machine and what it acts on.
 pub(super) struct Epochs {
     machine: SharedMachine,
@@ -75,8 +68,8 @@ pub(super) struct Epochs {
     settings: Settings,
     draining: Option<Draining>,
     freezing: Option<Freezing>,
-    copies: BTreeMap<CopyId, Arc<[u8]>>,
-    incoming: Vec<Incoming>,
+    inheriting: Option<Inheriting>,
+    copies: Copies,
 }
 
 impl Epochs {
@@ -99,8 +92,8 @@ impl Epochs {
             settings,
             draining: None,
             freezing: None,
-            copies: BTreeMap::new(),
-            incoming: Vec::new(),
+            inheriting: None,
+            copies: Copies::default(),
         }
     }
 
@@ -173,6 +166,9 @@ impl Epochs {
             self.happen(event)?;
         }
         if let Some(event) = self.look_after_freeze() {
+            self.happen(event)?;
+        }
+        if let Some(event) = self.look_after_inheritance()? {
             self.happen(event)?;
         }
         self.happen(Event::Tick)
@@ -312,65 +308,48 @@ impl Epochs {
                 task: TaskId(task),
                 tag,
             };
-            self.copies.insert(copy, state);
+            self.copies.keep(copy, state);
         }
         Some(Event::Snapshotted { ballot: tag })
     }
 
-    fn send_copy(&self, to: WorkerIndex, ballot: Ballot, copy: CopyId) {
-        let Some(state) = self.copies.get(&copy) else {
-            return;
-        };
-        let mut parts = state.chunks(PART).peekable();
-        // An empty state is a part, too.
-        let mut next = parts.next().unwrap_or_default();
-        let mut offset = 0;
-        loop {
-            let is_last = parts.peek().is_none();
-            self.send(
-                to,
-                &Control::Copy(CopyPart {
-                    ballot,
-                    copy,
-                    offset,
-                    is_last,
-                    bytes: next.to_vec(),
-                }),
-            );
-            offset += next.len() as u64;
-            match parts.next() {
-                Some(part) => next = part,
-                None => return,
+    /// Opens the tasks of a plan. If they take something over from another revision, they are open once that is here.
+    fn open(&mut self, head: &PlanHead) -> Result<Option<Event>, WorkerError> {
+        let plan = self.whole(head)?;
+        self.node.open(&plan, &self.settings)?;
+        // Who joins what runs already is too late for it.
+        let inherits = head
+            .inherits
+            .as_ref()
+            .filter(|_| !self.machine().has_committed(head.epoch));
+        self.inheriting = match (inherits, &self.transport) {
+            (Some(inherits), Some(transport)) => {
+                Some(Inheriting::begin(transport, plan, inherits, self.settings.me))
             }
-        }
+            _ => return Ok(Some(Event::Opened { epoch: head.epoch })),
+        };
+        Ok(None)
     }
 
-    /// Takes in a part of a copy. Parts come in order; one that does not fit begins nothing.
-    pub(super) fn hear_part(&mut self, from: PeerId, part: CopyPart) -> Result<(), WorkerError> {
-        let known = self
-            .incoming
-            .iter()
-            .position(|incoming| incoming.from == from && incoming.copy == part.copy);
-        let mut incoming = match known {
-            Some(at) => self.incoming.swap_remove(at),
-            None => Incoming {
-                from,
-                copy: part.copy,
-                bytes: Vec::new(),
-            },
+    fn look_after_inheritance(&mut self) -> Result<Option<Event>, WorkerError> {
+        let Some(starts) = self.inheriting.as_mut().and_then(Inheriting::arrived) else {
+            return Ok(None);
         };
-        if part.offset == 0 {
-            incoming.bytes.clear();
+        let Some(Inheriting { plan, .. }) = self.inheriting.take() else {
+            return Ok(None);
+        };
+        for (task, (by_key, states)) in &starts {
+            self.node.inherit(&plan, &self.settings, *task, states, *by_key)?;
         }
-        if part.offset != incoming.bytes.len() as u64 {
+        let epoch = plan.plan().epoch;
+        Ok(Some(Event::Opened { epoch }))
+    }
+
+    /// Takes in a part of a copy.
+    pub(super) fn hear_part(&mut self, from: PeerId, part: CopyPart) -> Result<(), WorkerError> {
+        if !self.copies.take(from, &part) {
             return Ok(());
         }
-        incoming.bytes.extend_from_slice(&part.bytes);
-        if !part.is_last {
-            self.incoming.push(incoming);
-            return Ok(());
-        }
-        self.copies.insert(part.copy, incoming.bytes.into());
         self.happen(Event::CopyArrived {
             from: from.index,
             incarnation: from.incarnation,
@@ -381,18 +360,17 @@ impl Epochs {
 
     /// Forgets the parts of copies from a peer that is gone: it sends them again.
     pub(super) fn forget_parts(&mut self, from: PeerId) {
-        self.incoming.retain(|incoming| incoming.from != from);
+        self.copies.forget_parts(from);
     }
 
-    fn install(&mut self, tasks: &[Installation]) -> Result<(), WorkerError> {
+    fn install(&mut self, ballot: Ballot, tasks: &[Installation]) -> Result<(), WorkerError> {
         for installation in tasks {
-            let state = installation.copy.and_then(|copy| self.copies.get(&copy));
-            self.node.install(
-                &self.newest,
-                &self.settings,
-                installation.task.0,
-                state.map(AsRef::as_ref),
-            )?;
+            if self.node.is_heir(installation.task.0, ballot.epoch.0) {
+                continue;
+            }
+            let state = installation.copy.and_then(|copy| self.copies.get(copy));
+            self.node
+                .install(&self.newest, &self.settings, installation.task.0, state)?;
         }
         Ok(())
     }
@@ -402,10 +380,7 @@ impl Epochs {
         match action {
             Action::Send { to, message } => self.send(to, &Control::Epoch(message)),
             Action::Save(saved) => self.volume.write(FILE, &saved)?,
-            Action::Open(head) => {
-                self.node.open(&self.whole(&head)?, &self.settings)?;
-                return Ok(Some(Event::Opened { epoch: head.epoch }));
-            }
+            Action::Open(head) => return self.open(&head),
             Action::Drain {
                 ballot,
                 wave,
@@ -429,9 +404,13 @@ impl Epochs {
                 self.node.freeze(&tasks);
                 self.freezing = Some(Freezing { tasks, tag });
             }
-            Action::SendCopy { to, ballot, copy } => self.send_copy(to, ballot, copy),
+            Action::SendCopy { to, ballot, copy } => {
+                for part in self.copies.parts(copy, ballot) {
+                    self.send(to, &Control::Copy(part));
+                }
+            }
             Action::Install { ballot, tasks } => {
-                self.install(&tasks)?;
+                self.install(ballot, &tasks)?;
                 return Ok(Some(Event::Installed { ballot }));
             }
             Action::PauseSpouts => self.node.command(&Command::SetActive(false)),
@@ -444,6 +423,9 @@ impl Epochs {
                 self.draining = None;
                 self.freezing = None;
                 self.node.commit(&plan, &self.settings)?;
+                if committed.plan.rests {
+                    self.node.freeze(&self.node.tasks());
+                }
                 tracing::info!(epoch = committed.epoch().0, "took the epoch");
                 self.plan = Arc::new(plan);
             }
@@ -464,12 +446,12 @@ impl Epochs {
                     transport.set_epoch(below.0);
                 }
             }
-            Action::DropCopies { through } => self.copies.retain(|copy, _| copy.tag.epoch > through),
+            Action::DropCopies { through } => self.copies.drop_through(through),
             // The transport closes what belongs to an older life of a peer by itself.
             Action::CloseOlder { .. } => {}
             Action::DropTasks => {
                 tracing::warn!("the other workers went on without this one: its tasks are dropped");
-                self.copies.clear();
+                self.copies.drop_all();
                 self.draining = None;
                 self.freezing = None;
                 self.node.drop_tasks();

@@ -140,4 +140,28 @@ impl Inbound for Receiver {
     fn is_here(&self, task: u32) -> bool {
         self.node.get().is_some_and(|node| node.slot(task).is_some())
     }
+
+    fn state(&self, revision: &str, epoch: u64, task: u32) -> Result<Arc<[u8]>, Refused> {
+        let mine = &self.plan.plan().revision;
+        if mine != revision {
+            return Err(Refused::Ever(format!("this worker is of revision '{mine}'")));
+        }
+        let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        let rests = machine
+            .running()
+            .is_some_and(|plan| plan.rests && plan.epoch.0 == epoch);
+        drop(machine);
+        if !rests {
+            return Err(Refused::Now(format!(
+                "this worker does not rest in epoch {epoch}"
+            )));
+        }
+        let node = self.node.get();
+        let frozen = node.and_then(|node| node.frozen(&[task]));
+        match frozen.as_deref() {
+            Some([(_, state)]) => Ok(Arc::clone(state)),
+            Some(_) => Err(Refused::Ever(format!("task {task} is not on this worker"))),
+            None => Err(Refused::Now("the task is about to rest".to_owned())),
+        }
+    }
 }

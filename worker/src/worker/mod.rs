@@ -4,10 +4,12 @@
 //! tasks ([`crate::runtime`]), bytes ([`crate::transport`]), rules ([`waterspout_core`]).
 
 mod control;
+mod copies;
 mod deaths;
 mod epochs;
 mod farewell;
 mod inbound;
+mod inheriting;
 mod life;
 #[cfg(test)]
 pub(crate) mod simulated;

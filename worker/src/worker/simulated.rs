@@ -159,4 +159,8 @@ impl Inbound for Watched {
     fn is_here(&self, task: u32) -> bool {
         self.receiver.is_here(task)
     }
+
+    fn state(&self, revision: &str, epoch: u64, task: u32) -> Result<Arc<[u8]>, Refused> {
+        self.receiver.state(revision, epoch, task)
+    }
 }

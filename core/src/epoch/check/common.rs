@@ -117,6 +117,8 @@ fn a_drain_counts_again_until_both_ends_agree() {
         placement: vec![me],
         active: true,
         drain_timeout_ms: 100,
+        rests: false,
+        inherits: None,
     };
     let mut machine = Machine::new(me, life, Saved::default(), Config::default());
     let mut run = |now_ms, event| {

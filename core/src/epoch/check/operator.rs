@@ -99,6 +99,8 @@ impl World {
             placement,
             active,
             drain_timeout_ms: 1_000,
+            rests: false,
+            inherits: None,
         });
         self.lose_abandoned();
         true
