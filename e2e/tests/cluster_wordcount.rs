@@ -171,13 +171,14 @@ fn what_is_changed_or_removed_by_hand_comes_back_and_no_pod_is_restarted() {
 }
 
 #[test]
-fn another_graph_takes_the_place_of_the_one_that_runs() {
+fn another_graph_comes_after_the_one_that_runs_where_there_is_no_room_for_both() {
     let cluster = Cluster::lock();
     let namespace = cluster.namespace("replace");
-    namespace.apply(IDLE);
+    let recreated = IDLE.replace("spec:\n", "spec:\n  release: {strategy: Recreate}\n");
+    namespace.apply(&recreated);
     namespace.wait_ready("idle", 2);
     let before = uids(&namespace, "idle");
-    namespace.apply(&IDLE.replace("rate: 10", "rate: 20"));
+    namespace.apply(&recreated.replace("rate: 10", "rate: 20"));
     namespace.wait_ready("idle", 2);
     let after = uids(&namespace, "idle");
     assert!(

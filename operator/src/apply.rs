@@ -123,7 +123,7 @@ impl Writer {
             self.apply_object(&namespace, &owner, desired).await?;
             metrics.wrote(desired.kind.kind);
         }
-        if let Some(desired) = &decision.create {
+        for desired in &decision.create {
             self.create_object(&namespace, desired).await?;
             metrics.wrote(desired.kind.kind);
         }
@@ -200,11 +200,12 @@ impl Writer {
         }
     }
 
-    /// Writes the status, if it is another.
+    /// Writes the status, if it is another: if `is_exact`, only in the place of the one that was looked at.
     pub(crate) async fn write_status(
         &self,
         topology: &Topology,
         status: &TopologyStatus,
+        is_exact: bool,
         metrics: &Metrics,
     ) -> Result<(), ApplyError> {
         if topology.status.as_ref() == Some(status) {
@@ -213,12 +214,15 @@ impl Writer {
         let name = topology.name_any();
         let namespace = topology.namespace().unwrap_or_default();
         let api: Api<Topology> = Api::namespaced(self.client.clone(), &namespace);
-        let body = json!({
+        let mut body = json!({
             "apiVersion": API_VERSION,
             "kind": KIND,
             "metadata": {"name": name, "uid": topology.metadata.uid},
             "status": status,
         });
+        if is_exact {
+            body["metadata"]["resourceVersion"] = topology.metadata.resource_version.as_deref().into();
+        }
         let how = PatchParams::apply(MANAGER).force();
         match api.patch_status(&name, &how, &Patch::Apply(&body)).await {
             // It was deleted in between.

@@ -146,10 +146,18 @@ async fn steps(topology: &Topology, reconciler: &Reconciler) -> Result<Action, R
     }
     let world = caches.look(topology).await?;
     let decision = decide(&world, settings)?;
+    let first = decision.is_record_first;
+    if first {
+        writer
+            .write_status(topology, &decision.status, true, &health.metrics)
+            .await?;
+    }
     let applied = writer.apply(topology, &decision, &health.metrics).await;
-    writer
-        .write_status(topology, &decision.status, &health.metrics)
-        .await?;
+    if !first {
+        writer
+            .write_status(topology, &decision.status, false, &health.metrics)
+            .await?;
+    }
     writer.tell(topology, &decision.notices).await;
     if let Err(error) = &applied
         && let Some(notice) = error.notice()

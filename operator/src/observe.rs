@@ -19,11 +19,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::sync::watch;
-use waterspout_api::resource::Topology;
+use waterspout_api::resource::{ReleasePhase, Topology};
+use waterspout_core::plan::ParsedPlan;
 
 use crate::controller::chain;
-use crate::owned::{KINDS, Kind, MANAGED_LABEL, MANAGER, TOPOLOGY_LABEL};
-use crate::plan::{Heard, PodView, There, World, quote, read_plan};
+use crate::owned::{KINDS, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL, TOPOLOGY_LABEL};
+use crate::plan::{Heard, PodView, There, World, plans, quote};
 use crate::workers;
 
 /// A watch that says nothing for so long, in seconds, is begun anew: a dead connection is found no other way.
@@ -66,7 +67,7 @@ pub(crate) struct Watches {
 
 /// Since when something of a topology has been so.
 struct Memory {
-    away: BTreeMap<u32, Instant>,
+    away: BTreeMap<(String, u32), Instant>,
     inactive: Option<Instant>,
     looked: Instant,
 }
@@ -137,17 +138,29 @@ impl Caches {
             .iter()
             .filter_map(|pod| PodView::read(pod))
             .collect();
-        let plan = objects.iter().find_map(|there| read_plan(&there.body));
-        let heard = hear(&pods, plan.as_ref()).await;
+        let written = plans(&objects, &BTreeMap::new());
+        let watched = on_probation(topology);
+        let mut revisions: Vec<&str> = pods.iter().map(|pod| pod.revision.as_str()).collect();
+        revisions.sort_unstable();
+        revisions.dedup();
+        let asks = revisions.into_iter().map(|revision| {
+            let crew: Vec<&PodView> = pods.iter().filter(|pod| pod.revision == revision).collect();
+            let plan = written.get(revision);
+            let is_watched =
+                watched.is_some_and(|watched| watched.strip_prefix(&name) == Some(&format!("-{revision}")));
+            async move { (revision.to_owned(), hear(&crew, plan, is_watched).await) }
+        });
+        let heard: BTreeMap<String, Heard> = futures::future::join_all(asks).await.into_iter().collect();
         let refused = self.refused(&namespace, &objects, &pods).await?;
         let (away, draining) = self.remember(
             &uid,
             topology,
             &pods,
-            plan.is_some_and(|plan| !plan.plan().active),
+            written.values().any(|plan| !plan.plan().active),
         );
         Ok(World {
             topology,
+            plans: plans(&objects, &heard),
             objects,
             pods,
             heard,
@@ -180,18 +193,21 @@ impl Caches {
         objects: &[There],
         pods: &[PodView],
     ) -> Result<Option<String>, ObserveError> {
-        let set = objects
+        let lacks = |set: &&There| {
+            let wanted = set.body["spec"]["replicas"].as_u64().unwrap_or(0);
+            let pods = pods
+                .iter()
+                .filter(|pod| set.body["metadata"]["labels"][REVISION_LABEL] == pod.revision.as_str());
+            // Its controller has looked at it, and yet pods are missing.
+            let is_seen = set.body["status"]["observedGeneration"] == set.body["metadata"]["generation"];
+            is_seen && (pods.count() as u64) < wanted
+        };
+        let mut sets = objects
             .iter()
-            .find(|there| there.kind.kind == "StatefulSet" && !there.is_ending);
-        let Some(set) = set else {
+            .filter(|there| there.kind.kind == "StatefulSet" && !there.is_ending);
+        let Some(set) = sets.find(lacks) else {
             return Ok(None);
         };
-        let wanted = set.body["spec"]["replicas"].as_u64().unwrap_or(0);
-        // Its controller has looked at it, and yet pods are missing.
-        let is_seen = set.body["status"]["observedGeneration"] == set.body["metadata"]["generation"];
-        if !is_seen || pods.len() as u64 >= wanted {
-            return Ok(None);
-        }
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let about = ListParams::default().fields(&format!(
             "involvedObject.kind=StatefulSet,involvedObject.name={},reason=FailedCreate",
@@ -224,7 +240,7 @@ impl Caches {
         topology: &Topology,
         pods: &[PodView],
         is_inactive: bool,
-    ) -> (BTreeMap<u32, Duration>, Duration) {
+    ) -> (BTreeMap<String, BTreeMap<u32, Duration>>, Duration) {
         let now = Instant::now();
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.retain(|_, memory| now - memory.looked < FORGET);
@@ -234,21 +250,38 @@ impl Caches {
             looked: now,
         });
         memory.looked = now;
-        let is_live = |index: u32| pods.iter().any(|pod| pod.index == index && pod.is_live());
-        // A worker may be asked that is not wanted any more.
-        let highest = pods.iter().map(|pod| pod.index + 1).max().unwrap_or(0);
-        let indexes = 0..highest.max(topology.spec.workers.replicas);
-        memory.away.retain(|&index, _| !is_live(index));
-        for index in indexes.filter(|&index| !is_live(index)) {
-            memory.away.entry(index).or_insert(now);
+        let is_live = |revision: &str, index: u32| {
+            let mut pods = pods.iter();
+            pods.any(|pod| pod.revision == revision && pod.index == index && pod.is_live())
+        };
+        memory.away.retain(|(revision, index), _| {
+            pods.iter().any(|pod| pod.revision == *revision) && !is_live(revision, *index)
+        });
+        for revision in pods.iter().map(|pod| &pod.revision) {
+            // A worker may be asked that is not wanted any more.
+            let crew = pods.iter().filter(|pod| pod.revision == *revision);
+            let highest = crew.map(|pod| pod.index + 1).max().unwrap_or(0);
+            let indexes = 0..highest.max(topology.spec.workers.replicas);
+            for index in indexes.filter(|&index| !is_live(revision, index)) {
+                memory.away.entry((revision.clone(), index)).or_insert(now);
+            }
         }
         memory.inactive = is_inactive.then(|| memory.inactive.unwrap_or(now));
-        let away = memory.away.iter().map(|(&index, &since)| (index, now - since));
-        (
-            away.collect(),
-            memory.inactive.map_or(Duration::ZERO, |since| now - since),
-        )
+        let mut away: BTreeMap<String, BTreeMap<u32, Duration>> = BTreeMap::new();
+        for ((revision, index), since) in &memory.away {
+            away.entry(revision.clone())
+                .or_default()
+                .insert(*index, now - *since);
+        }
+        (away, memory.inactive.map_or(Duration::ZERO, |since| now - since))
     }
+}
+
+/// The name of the revision whose workers are all asked how they fare.
+fn on_probation(topology: &Topology) -> Option<&str> {
+    let release = topology.status.as_ref()?.release.as_ref()?;
+    let is_watched = matches!(release.phase, ReleasePhase::TakingOver | ReleasePhase::Probation);
+    is_watched.then_some(release.to.as_str())
 }
 
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -315,10 +348,10 @@ fn there(kind: &'static Kind, object: &Arc<DynamicObject>) -> There {
     }
 }
 
-/// The word of the workers: of the coordinator, or of others if it does not answer.
-async fn hear(pods: &[PodView], plan: Option<&waterspout_core::plan::ParsedPlan>) -> Heard {
+/// The word of the workers of a revision: of the coordinator, or of others if it does not answer; of all, if it is watched.
+async fn hear(pods: &[&PodView], plan: Option<&ParsedPlan>, is_watched: bool) -> Heard {
     let coordinator = plan.map(|plan| plan.plan().coordinator.0);
-    let mut order: Vec<&PodView> = pods.iter().filter(|pod| pod.is_running).collect();
+    let mut order: Vec<&PodView> = pods.iter().filter(|pod| pod.is_running).copied().collect();
     order.sort_by_key(|pod| {
         (
             Some(pod.index) != coordinator,
@@ -328,7 +361,7 @@ async fn hear(pods: &[PodView], plan: Option<&waterspout_core::plan::ParsedPlan>
         )
     });
     let mut heard = Heard::default();
-    for pod in order.into_iter().take(ASKED) {
+    for pod in order.iter().take(ASKED) {
         let Some(ip) = pod.ip else { continue };
         match workers::ask(ip).await {
             Ok(word) => {
@@ -341,6 +374,20 @@ async fn hear(pods: &[PodView], plan: Option<&waterspout_core::plan::ParsedPlan>
                 break;
             }
             Err(error) => tracing::debug!(pod = pod.name, "ask a worker how it stands: {error:#}"),
+        }
+    }
+    if is_watched {
+        let asks = order.iter().filter_map(|pod| pod.ip).map(workers::ask);
+        // Who does not answer is away, which is seen elsewhere.
+        for word in futures::future::join_all(asks).await.into_iter().flatten() {
+            heard.deaths += word.starts.saturating_sub(1);
+            heard.pending += word.tasks.iter().map(|task| task.pending).sum::<u64>();
+            heard.acked += word.tasks.iter().map(|task| task.acked).sum::<u64>();
+            heard.failed += word
+                .tasks
+                .iter()
+                .map(|task| task.failed + task.timed_out)
+                .sum::<u64>();
         }
     }
     heard

@@ -18,6 +18,9 @@ pub(crate) const REVISION_LABEL: &str = "waterspout.dev/revision";
 /// The label that all objects of the operator have, with [`MANAGER`] as its value.
 pub(crate) const MANAGED_LABEL: &str = "app.kubernetes.io/managed-by";
 
+/// The annotation of a topology by which it is started anew, whatever its value.
+pub(crate) const RESTARTED_ANNOTATION: &str = "waterspout.dev/restarted-at";
+
 /// The annotation of a StatefulSet with the image that its revision was made with.
 pub(crate) const IMAGE_ANNOTATION: &str = "waterspout.dev/worker-image";
 
@@ -34,11 +37,12 @@ pub(crate) struct Kind {
 }
 
 /// All of them, in the order in which they are applied: what others need comes first.
-pub(crate) const KINDS: [Kind; 7] = [
+pub(crate) const KINDS: [Kind; 8] = [
     kind("", "v1", "ServiceAccount", "serviceaccounts"),
     kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings"),
     kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
     kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+    kind("apps", "v1", "ControllerRevision", "controllerrevisions"),
     kind("", "v1", "Service", "services"),
     kind("", "v1", "ConfigMap", "configmaps"),
     kind("apps", "v1", "StatefulSet", "statefulsets"),

@@ -30,6 +30,23 @@ pub(crate) struct Word {
     pub(crate) newest_epoch: u64,
     /// Whether the whole topology is complete.
     pub(crate) complete: bool,
+    /// How often its process has started.
+    pub(crate) starts: u64,
+    pub(crate) tasks: Vec<TaskWord>,
+}
+
+/// What a worker says of a task.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct TaskWord {
+    /// Roots that are done.
+    pub(crate) acked: u64,
+    /// Roots that a task failed.
+    pub(crate) failed: u64,
+    /// Roots that took too long.
+    pub(crate) timed_out: u64,
+    /// Roots in flight.
+    pub(crate) pending: u64,
 }
 
 /// Asks the worker at this address how it stands.

@@ -14,6 +14,7 @@
 mod check;
 mod component;
 mod graph;
+mod release;
 mod status;
 
 use kube::{CustomResource, KubeSchema};
@@ -28,7 +29,10 @@ pub use component::{
 };
 pub(crate) use component::{FIELD_PATTERN, NAME_PATTERN};
 pub use graph::ToGraphError;
-pub use status::{TopologyState, TopologyStatus};
+pub use release::{ReleaseSpec, ReleaseStrategy};
+pub use status::{
+    FailedRevision, ReleasePhase, ReleaseStatus, RevisionStatus, TopologyState, TopologyStatus,
+};
 
 /// The API group.
 pub const GROUP: &str = "waterspout.dev";
@@ -83,6 +87,15 @@ pub struct TopologySpec {
     /// too long is emitted again.
     #[serde(default)]
     pub delivery: DeliverySpec,
+    /// How a new revision takes the place of the one that runs. Beside it if absent, with the way back kept open for a
+    /// minute.
+    #[serde(default, skip_serializing_if = "ReleaseSpec::is_default")]
+    pub release: ReleaseSpec,
+    /// How many revisions are remembered beside those that run, to go back to: 0 to 100, 5 by default. Each is a
+    /// ControllerRevision. Changing it changes nothing of what runs.
+    #[serde(default = "five", skip_serializing_if = "is_five")]
+    #[schemars(range(max = 100))]
+    pub revision_history_limit: u32,
     /// The spouts, which bring tuples in: 1 to 256, each with a name of its own. Adding, removing or changing one
     /// makes a new revision.
     #[schemars(
@@ -193,6 +206,24 @@ impl Default for DeliverySpec {
 
 const fn one() -> u32 {
     1
+}
+
+const fn five() -> u32 {
+    5
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_five(limit: &u32) -> bool {
+    *limit == 5
+}
+
+const fn first() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_first(version: &u32) -> bool {
+    *version == 1
 }
 
 impl DeliverySpec {

@@ -1,11 +1,13 @@
 //! A decision in the making: which objects a revision needs, what stands in the way, how one follows another.
 //!
-//! Owns: the plan that is to be there, the number of pods, what is written and removed, the drain between two revisions.
-//! Leaves to others: which revision is wished for ([`super`]), who is in its crew ([`super::crew`]). Pure.
+//! Owns: the plan that is to be there, the number of pods, what is written and removed, the drain between two revisions
+//! of which one goes before the other comes. Leaves to others: which revision is wished for ([`super`]), who is in its crew
+//! ([`super::crew`]), two revisions side by side ([`super::side_by_side`]). Pure.
 
 use std::time::Duration;
 
-use waterspout_core::plan::{ParsedPlan, Plan};
+use waterspout_core::epoch::Inheritance;
+use waterspout_core::plan::Plan;
 
 use super::covers::covers;
 use super::crew::{Crew, Step};
@@ -14,12 +16,14 @@ use super::pods::{PodView, Reason};
 use super::revision::Revision;
 use super::status::{self, Standing};
 use super::{DecideError, Decision, Settings, There, World};
-use crate::owned::{IMAGE_ANNOTATION, REVISION_LABEL};
+use crate::owned::IMAGE_ANNOTATION;
 
 /// What the one before gets beyond its drain's time until the next revision comes.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// How soon a plan that is being carried out is looked at again.
 pub(super) const SOON: Duration = Duration::from_millis(300);
+/// How soon a release is looked at again while one revision hands over to another.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// How soon a topology that will complete is looked at again.
 const BOUNDED: Duration = Duration::from_secs(2);
 /// How soon one at which nothing is expected is looked at again.
@@ -28,7 +32,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// What is to be written.
 #[derive(Default)]
 pub(super) struct Written {
-    create: Option<Desired>,
+    create: Vec<Desired>,
     apply: Vec<Desired>,
     remove: Vec<There>,
     is_new_plan: bool,
@@ -39,18 +43,54 @@ pub(super) struct Course<'a> {
     pub(super) world: &'a World<'a>,
     pub(super) settings: &'a Settings,
     pub(super) owner: Owner<'a>,
-    pub(super) kept: Option<ParsedPlan>,
     pub(super) standing: Standing,
     pub(super) written: Written,
+    /// All that is to be there.
+    pub(super) desired: Vec<Desired>,
+    /// What stays as it is, if it is there: names of ConfigMaps, and kinds with names.
+    pub(super) stays: Vec<String>,
+    /// It is known what is to be there.
+    pub(super) decides: bool,
+    /// What is on record must be so before anything is written.
+    pub(super) is_record_first: bool,
+}
+
+/// How a revision is to run.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted<'b> {
+    pub(super) revision: &'b Revision,
+    /// Spouts may run.
+    pub(super) active: bool,
+    /// All tasks stand still.
+    pub(super) rests: bool,
+    /// What is taken over before.
+    pub(super) inherits: Option<Inheritance>,
+    /// Whether the status is about this revision.
+    pub(super) leads: bool,
+}
+
+impl<'b> Wanted<'b> {
+    /// The only revision there is.
+    pub(super) fn alone(revision: &'b Revision, active: bool) -> Self {
+        Self {
+            revision,
+            active,
+            rests: false,
+            inherits: None,
+            leads: true,
+        }
+    }
 }
 
 impl Course<'_> {
-    /// Runs a revision, and nothing else.
-    pub(super) fn run(&mut self, revision: &Revision, active: bool) -> Result<(), DecideError> {
-        let pods: Vec<PodView> = self.pods_of(&revision.id);
-        let before = self.plan_of(&revision.id).map(|plan| plan.plan().clone());
-        let started = self.world.heard.started.max(self.world.recorded());
-        let plan = self.next_plan(revision, active, before.as_ref(), &pods, started)?;
+    /// Runs a revision.
+    pub(super) fn run(&mut self, wanted: &Wanted<'_>) -> Result<(), DecideError> {
+        self.decides = true;
+        let revision = wanted.revision;
+        let pods: Vec<PodView> = self.world.pods_of(&revision.id).cloned().collect();
+        let before = self.world.plan_of(&revision.id).map(|plan| plan.plan().clone());
+        let started = self.world.started(&revision.id);
+        let plan = self.next_plan(wanted, before.as_ref(), &pods, started)?;
 
         let set = objects::revision_name(self.owner.name, &revision.id);
         let image = self
@@ -60,20 +100,21 @@ impl Course<'_> {
             .or(revision.image.as_deref())
             .unwrap_or(&self.settings.worker_image)
             .to_owned();
-        let replicas = self.replicas(revision, plan.as_ref());
         let workers = Workers {
             revision: &revision.id,
             image: &image,
-            replicas,
+            replicas: self.replicas(revision, plan.as_ref()),
             drain_timeout_ms: revision.delivery.drain_timeout_ms,
         };
-        let mut desired = objects::objects(&self.owner, &workers);
+        self.desired.extend(objects::of_revision(&self.owner, &workers));
         if let Some(plan) = &plan {
             let text = plan.to_json();
-            desired.push(objects::plan_map(&self.owner, &revision.id, &text));
+            self.desired
+                .push(objects::plan_map(&self.owner, &revision.id, &text));
         }
-        self.write(&revision.id, desired);
-
+        if !wanted.leads {
+            return Ok(());
+        }
         let live: Vec<&PodView> = pods.iter().filter(|pod| !pod.is_ending).collect();
         let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
         self.standing.workers = count(live.len());
@@ -82,29 +123,29 @@ impl Course<'_> {
         self.standing.started = started;
         self.standing.epoch = plan.as_ref().map_or(0, |plan| plan.epoch.0);
         self.standing.complete = plan.as_ref().is_some_and(|plan| plan.complete);
-        let troubles = pods.iter().filter_map(|pod| pod.trouble.as_ref());
-        let trouble = troubles.min_by_key(|trouble| trouble.reason);
-        let refused = self.world.refused.as_ref().map(|why| {
-            let message = format!("the API server refuses workers' pods: {why}");
-            (Reason::PodsRefused.as_str(), message)
+        self.standing.trouble = trouble(&pods).or_else(|| {
+            let message = format!(
+                "the API server refuses workers' pods: {}",
+                self.world.refused.as_ref()?
+            );
+            Some((Reason::PodsRefused.as_str(), message))
         });
-        self.standing.trouble = trouble
-            .map(|trouble| (trouble.reason.as_str(), trouble.message.clone()))
-            .or(refused);
         Ok(())
     }
 
     /// The plan that is to be there, as it is or new.
     fn next_plan(
         &mut self,
-        revision: &Revision,
-        active: bool,
+        wanted: &Wanted<'_>,
         before: Option<&Plan>,
         pods: &[PodView],
         started: u64,
     ) -> Result<Option<Plan>, DecideError> {
-        let is_lost = before.is_none() && self.world.recorded() > 0;
-        if is_lost && pods.iter().any(PodView::is_live) && self.has_workers(&revision.id) {
+        let revision = wanted.revision;
+        // It stays even while it is not known what should be in it.
+        self.stays.push(objects::plan_name(self.owner.name, &revision.id));
+        let is_lost = before.is_none() && self.world.recorded(&revision.id) > 0;
+        if is_lost && pods.iter().any(PodView::is_live) && self.world.has_workers(&revision.id) {
             // Somebody took the plan away, and a worker that has it will answer soon.
             self.standing.progress = Some((
                 "PlanLost",
@@ -112,20 +153,18 @@ impl Course<'_> {
             ));
             return Ok(None);
         }
-        let highest = self
-            .world
-            .recorded()
-            .max(self.world.heard.newest)
-            .max(self.kept.as_ref().map_or(0, |kept| kept.plan().epoch.0));
+        let nobody = std::collections::BTreeMap::new();
         let crew = Crew {
             topology: self.owner.name,
             revision,
-            active,
+            active: wanted.active,
+            rests: wanted.rests,
+            inherits: wanted.inherits.as_ref(),
             before,
             started,
-            highest,
+            highest: self.world.highest(),
             pods,
-            away: &self.world.away,
+            away: self.world.away.get(&revision.id).unwrap_or(&nobody),
         };
         match crew.step().map_err(DecideError::MakePlan)? {
             Step::Write(plan) => {
@@ -133,7 +172,7 @@ impl Course<'_> {
                 Ok(Some(*plan))
             }
             Step::Keep => {
-                let complete = self.world.heard.complete;
+                let complete = self.world.heard_of(&revision.id).complete;
                 Ok(before.map(|before| Plan {
                     complete: before.complete || complete,
                     ..before.clone()
@@ -150,48 +189,43 @@ impl Course<'_> {
 
     /// Lets the revision that runs drain, takes it away, and then runs the other.
     pub(super) fn replace(&mut self, running: &str, wish: &Revision) -> Result<(), DecideError> {
-        let before = self.plan_of(running).map(|plan| {
+        let before = self.world.plan_of(running).map(|plan| {
             let workers = u32::try_from(plan.plan().members.len()).unwrap_or(u32::MAX);
-            Revision::running(plan, workers)
+            Revision::running(plan, workers, *plan.delivery())
         });
         if let Some(before) = before
             && self.drains(running)
         {
-            self.run(&before, false)?;
+            self.run(&Wanted::alone(&before, false))?;
             let message = format!("revision {running} drains before revision {} comes", wish.id);
             self.standing.progress = Some(("Draining", message));
             return Ok(());
         }
-        let is_of_before = |there: &There| {
-            let revision = there.body["metadata"]["labels"][REVISION_LABEL].as_str();
-            revision.is_some_and(|revision| revision != wish.id)
-        };
-        let old: Vec<There> = self
-            .world
-            .objects
-            .iter()
-            .filter(|there| is_of_before(there))
-            .cloned()
-            .collect();
         let message = format!("revision {running} goes, and revision {} comes", wish.id);
         self.standing.progress = Some(("Replacing", message));
-        self.standing.started = self.world.recorded();
+        // The next one begins above it.
+        self.standing.started = self.world.highest();
+        self.decides = true;
         // The plan goes last, so that it is known which revision goes as long as some of it is there.
-        let has_workers = self.world.pods.iter().any(|pod| pod.revision == running) || self.has_set(running);
-        let goes = |there: &There| !there.is_ending && (!has_workers || there.kind.kind == "StatefulSet");
-        self.written.remove = old.into_iter().filter(goes).collect();
+        if self.world.pods_of(running).next().is_some() || self.has_set(running) {
+            self.stays.push(objects::plan_name(self.owner.name, running));
+            self.stays.push(format!(
+                "Service/{}",
+                objects::revision_name(self.owner.name, running)
+            ));
+        }
         Ok(())
     }
 
     /// Whether the running revision still works off what is in flight.
     fn drains(&self, running: &str) -> bool {
-        let Some(plan) = self.plan_of(running) else {
+        let Some(plan) = self.world.plan_of(running) else {
             return false;
         };
         let plan = plan.plan();
-        let is_drained = !plan.active && self.world.heard.started >= plan.epoch.0;
+        let is_drained = !plan.active && self.world.heard_of(running).started >= plan.epoch.0;
         let limit = Duration::from_millis(plan.delivery.drain_timeout_ms) + DRAIN_GRACE;
-        let has_live = self.pods_of(running).iter().any(PodView::is_live);
+        let has_live = self.world.pods_of(running).any(PodView::is_live);
         has_live && !plan.complete && !is_drained && self.world.draining < limit
     }
 
@@ -200,7 +234,7 @@ impl Course<'_> {
         let Some(plan) = plan.filter(|plan| !plan.complete) else {
             return revision.workers;
         };
-        let is_started = self.world.recorded() >= plan.epoch.0;
+        let is_started = self.world.recorded(&revision.id) >= plan.epoch.0;
         let asked = plan.ask.iter().filter(|_| !is_started);
         let named = plan.members.iter().chain(asked);
         named
@@ -210,12 +244,17 @@ impl Course<'_> {
             .max(revision.workers)
     }
 
-    /// Applies what is not as it should be, and removes what should not be there. The revision's plan stays, even while
-    /// it is not known what should be in it.
-    fn write(&mut self, revision: &str, desired: Vec<Desired>) {
-        let plan = objects::plan_name(self.owner.name, revision);
+    /// Applies what is not as it should be, and removes what should not be there.
+    fn settle(&mut self) {
+        if !self.decides {
+            return;
+        }
+        let mut desired = objects::of_topology(&self.owner);
+        desired.append(&mut self.desired);
         let wanted = |there: &There| {
-            there.name == plan
+            let named = format!("{}/{}", there.kind.kind, there.name);
+            self.stays.contains(&there.name)
+                || self.stays.contains(&named)
                 || desired
                     .iter()
                     .any(|desired| (desired.kind, &desired.name) == (there.kind, &there.name))
@@ -233,7 +272,7 @@ impl Course<'_> {
             }
             let is_plan = desired.kind.kind == "ConfigMap";
             match there {
-                None if is_plan => self.written.create = Some(desired),
+                None if is_plan => self.written.create.push(desired),
                 Some(there) if is_plan => {
                     // Somebody who has written it since knows more.
                     desired.body["metadata"]["resourceVersion"] =
@@ -245,33 +284,24 @@ impl Course<'_> {
         }
     }
 
-    fn pods_of(&self, revision: &str) -> Vec<PodView> {
-        let pods = self.world.pods.iter();
-        pods.filter(|pod| pod.revision == revision).cloned().collect()
-    }
-
-    fn plan_of(&self, revision: &str) -> Option<&ParsedPlan> {
-        self.kept.as_ref().filter(|plan| plan.plan().revision == revision)
-    }
-
     fn has_set(&self, revision: &str) -> bool {
         let name = objects::revision_name(self.owner.name, revision);
         let mut objects = self.world.objects.iter();
         objects.any(|there| there.kind.kind == "StatefulSet" && there.name == name)
     }
 
-    fn has_workers(&self, revision: &str) -> bool {
-        self.world.revision_of_workers().as_deref() == Some(revision)
-    }
-
-    pub(super) fn decision(self) -> Decision {
+    pub(super) fn decision(mut self) -> Decision {
+        self.settle();
         let standing = &self.standing;
         let before = self.world.topology.status.as_ref();
         let (status, notices) = status::status(standing, before, self.world.now);
         // What waits for a start to be on record goes on once the status is written.
-        let is_news = standing.started > self.world.recorded();
+        let is_news =
+            before.is_none_or(|before| (before.epoch, &before.release) != (status.epoch, &status.release));
         let is_waiting = standing.epoch > 0 && !standing.runs() || standing.progress.is_some() || is_news;
-        let look_again = if is_waiting || self.written.is_new_plan {
+        let look_again = if standing.release.as_ref().is_some_and(status::is_handing_over) {
+            AT_ONCE
+        } else if is_waiting || self.written.is_new_plan {
             SOON
         } else if !standing.complete && self.world.topology.spec.is_bounded() && standing.rejected.is_none() {
             BOUNDED
@@ -279,6 +309,7 @@ impl Course<'_> {
             IDLE
         };
         Decision {
+            is_record_first: self.is_record_first,
             create: self.written.create,
             apply: self.written.apply,
             remove: self.written.remove,
@@ -288,4 +319,11 @@ impl Course<'_> {
             look_again,
         }
     }
+}
+
+/// The worst of what keeps workers from running.
+pub(super) fn trouble(pods: &[PodView]) -> Option<(&'static str, String)> {
+    let troubles = pods.iter().filter_map(|pod| pod.trouble.as_ref());
+    let worst = troubles.min_by_key(|trouble| trouble.reason)?;
+    Some((worst.reason.as_str(), worst.message.clone()))
 }

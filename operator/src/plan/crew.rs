@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use waterspout_core::epoch::{Epoch, Member, PlanHead, whom_to_ask};
+use waterspout_core::epoch::{Epoch, Inheritance, Member, PlanHead, whom_to_ask};
 use waterspout_core::placement::{WorkerIndex, place};
 use waterspout_core::plan::{PLAN_VERSION, ParsedPlan, Plan, PlanError};
 
@@ -27,6 +27,10 @@ pub(crate) struct Crew<'a> {
     pub(crate) revision: &'a Revision,
     /// Whether spouts are to run.
     pub(crate) active: bool,
+    /// Whether all tasks are to rest.
+    pub(crate) rests: bool,
+    /// What they take over from another revision before they run.
+    pub(crate) inherits: Option<&'a Inheritance>,
     /// The plan before, of this revision.
     pub(crate) before: Option<&'a Plan>,
     /// The newest epoch that is known to be started.
@@ -166,9 +170,19 @@ impl Crew<'_> {
             given_up,
             placement,
             active: self.active,
+            rests: self.rests,
+            inherits: self.inherits().cloned().map(Box::new),
             hash_seed: self.before.map_or(0, |before| before.hash_seed),
             complete: false,
         }
+    }
+
+    /// What the next plan takes over; nothing if the one before has done so.
+    fn inherits(&self) -> Option<&Inheritance> {
+        let done = self.before.is_some_and(|before| {
+            self.started >= before.epoch.0 && is_same_inheritance(before.inherits.as_deref(), self.inherits)
+        });
+        self.inherits.filter(|_| !done)
     }
 
     /// The one before, if it is still there; else the first that was there before; else the first.
@@ -214,9 +228,16 @@ impl Crew<'_> {
                 .all(|(before, next)| (before.index, before.uid) == (next.index, next.uid))
             && before.given_up == next.given_up
             && before.placement == next.placement
-            && before.active == next.active
+            && (before.active, before.rests) == (next.active, next.rests)
+            && (next.inherits.is_none()
+                || is_same_inheritance(before.inherits.as_deref(), next.inherits.as_deref()))
             && before.delivery == next.delivery
     }
+}
+
+fn is_same_inheritance(one: Option<&Inheritance>, other: Option<&Inheritance>) -> bool {
+    let key = |inheritance: &Inheritance| (inheritance.revision.clone(), inheritance.epoch);
+    one.map(key) == other.map(key)
 }
 
 fn checked(plan: Plan) -> Result<Step, PlanError> {
@@ -252,7 +273,7 @@ spec:
         let manifest = Manifest::parse("t", MANIFEST).expect("it is right");
         let spec = manifest.graph_spec().clone();
         let graph = waterspout_core::graph::Graph::parse(spec.clone()).expect("it is right");
-        Revision::new(graph, spec, Delivery::default(), workers, None)
+        Revision::new(graph, spec, Delivery::default(), workers, None, None)
     }
 
     fn pod(index: u32, uid: u64) -> PodView {
@@ -297,6 +318,8 @@ spec:
                 topology: "words",
                 revision: &revision(self.workers),
                 active: true,
+                rests: false,
+                inherits: None,
                 before: self.before.as_ref(),
                 started: self.started,
                 highest: 0,

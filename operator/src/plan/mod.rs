@@ -13,9 +13,12 @@
 mod course;
 mod covers;
 mod crew;
+mod history;
 mod objects;
 mod pods;
+mod release;
 mod revision;
+mod side_by_side;
 mod status;
 
 use std::collections::BTreeMap;
@@ -24,11 +27,11 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use thiserror::Error;
-use waterspout_api::resource::{Topology, TopologySpec, TopologyStatus};
+use waterspout_api::resource::{Topology, TopologyStatus};
 use waterspout_core::plan::{ParsedPlan, PlanError};
 
-use crate::owned::{Kind, REVISION_LABEL};
-use course::{Course, Written};
+use crate::owned::{Kind, RESTARTED_ANNOTATION, REVISION_LABEL};
+use course::{Course, Wanted, Written};
 use objects::{DIGEST_ANNOTATION, Owner};
 use revision::Revision;
 use status::Standing;
@@ -57,7 +60,7 @@ pub(crate) struct There {
     pub(crate) body: Value,
 }
 
-/// What live workers say of the revision that runs.
+/// What live workers say of a revision.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Heard {
     /// The newest epoch that is known to be started; 0 if none is.
@@ -67,6 +70,13 @@ pub(crate) struct Heard {
     pub(crate) complete: bool,
     /// The newest plan, where it was asked for.
     pub(crate) plan: Option<String>,
+    /// How often processes of workers died; asked of all, while the revision is on probation.
+    pub(crate) deaths: u64,
+    /// Roots that were acked, and that failed; as above.
+    pub(crate) acked: u64,
+    pub(crate) failed: u64,
+    /// Roots in flight, as above.
+    pub(crate) pending: u64,
 }
 
 /// A topology and all that belongs to it.
@@ -74,12 +84,15 @@ pub(crate) struct Heard {
 pub(crate) struct World<'a> {
     pub(crate) topology: &'a Topology,
     pub(crate) objects: Vec<There>,
+    /// By revision; see [`plans`].
+    pub(crate) plans: BTreeMap<String, ParsedPlan>,
     pub(crate) pods: Vec<PodView>,
-    pub(crate) heard: Heard,
+    /// By revision.
+    pub(crate) heard: BTreeMap<String, Heard>,
     /// Why the API server takes no pod.
     pub(crate) refused: Option<String>,
-    /// How long workers have been away.
-    pub(crate) away: BTreeMap<u32, Duration>,
+    /// How long workers of each revision have been away.
+    pub(crate) away: BTreeMap<String, BTreeMap<u32, Duration>>,
     /// How long the plan has been one in which no spout runs.
     pub(crate) draining: Duration,
     pub(crate) now: Timestamp,
@@ -88,8 +101,10 @@ pub(crate) struct World<'a> {
 /// What is to be done.
 #[derive(Debug, Clone)]
 pub(crate) struct Decision {
-    /// The plan's ConfigMap where it is not there yet: it is made only if nobody has made it.
-    pub(crate) create: Option<Desired>,
+    /// The status must be written before anything else is.
+    pub(crate) is_record_first: bool,
+    /// ConfigMaps of plans that are not there yet: each is made only if nobody has made it.
+    pub(crate) create: Vec<Desired>,
     /// In this order.
     pub(crate) apply: Vec<Desired>,
     pub(crate) remove: Vec<There>,
@@ -121,6 +136,23 @@ pub(crate) fn read_plan(body: &Value) -> Option<ParsedPlan> {
     ParsedPlan::from_json(text.as_bytes()).ok()
 }
 
+/// The plan of each revision, as the operator wrote it or as its workers have it.
+pub(crate) fn plans(objects: &[There], heard: &BTreeMap<String, Heard>) -> BTreeMap<String, ParsedPlan> {
+    let mut plans: BTreeMap<String, ParsedPlan> = BTreeMap::new();
+    let maps = objects.iter().filter(|there| there.kind.kind == "ConfigMap");
+    for plan in maps.filter_map(|there| read_plan(&there.body)) {
+        plans.insert(plan.plan().revision.clone(), plan);
+    }
+    for (revision, heard) in heard {
+        let told = heard.plan.as_ref();
+        let told = told.and_then(|text| ParsedPlan::from_json(text.as_bytes()).ok());
+        if let Some(plan) = told.filter(|plan| plan.plan().revision == *revision) {
+            plans.entry(revision.clone()).or_insert(plan);
+        }
+    }
+    plans
+}
+
 /// Decides.
 ///
 /// # Errors
@@ -137,46 +169,62 @@ pub(crate) fn decide(world: &World<'_>, settings: &Settings) -> Result<Decision,
         worker_role: &settings.worker_role,
     };
     let spec = &world.topology.spec;
-    let kept = world.kept();
-    let running = kept
-        .as_ref()
-        .map(|kept| kept.plan().revision.clone())
-        .or_else(|| world.revision_of_workers());
-    let wish = wish(owner.name, spec);
+    let running = world.running();
+    let wish = wish(world.topology, owner.name);
+    let before = world.topology.status.as_ref();
     let mut course = Course {
         world,
         settings,
         owner,
-        kept,
         standing: Standing {
             generation: metadata.generation,
             wanted: i32::try_from(spec.workers.replicas).unwrap_or(i32::MAX),
             paused: spec.paused,
+            revision: before.and_then(|before| before.revision.clone()),
+            failed: before
+                .map(|before| before.failed_revisions.clone())
+                .unwrap_or_default(),
             ..Standing::default()
         },
         written: Written::default(),
+        desired: Vec::new(),
+        stays: Vec::new(),
+        decides: false,
+        is_record_first: false,
     };
-    match (wish, running) {
-        (Ok(wish), Some(running)) if running != wish.id => course.replace(&running, &wish)?,
-        (Ok(wish), _) => course.run(&wish, !spec.paused)?,
-        (Err(rejected), _) => {
-            course.standing.rejected = Some(rejected);
-            // What ran before goes on, with the numbers that it had.
-            let before = course.kept.as_ref().map(|kept| {
-                let members = kept.plan().members.len();
-                Revision::running(kept, u32::try_from(members).unwrap_or(u32::MAX))
-            });
-            if let Some(before) = before {
+    match &wish {
+        Ok(wish) => course.remember(&wish.id),
+        Err(rejected) => {
+            course.standing.rejected = Some(rejected.clone());
+            course.keep_history();
+        }
+    }
+    let release = before.and_then(|before| before.release.as_ref());
+    match (&wish, running, release) {
+        (_, Some(running), Some(release)) => course.go_on(release, &running, wish.as_ref().ok())?,
+        (Ok(wish), Some(running), None) if running != wish.id => course.change(&running, wish)?,
+        (Ok(wish), ..) => {
+            course.leads(&wish.id);
+            course.run(&Wanted::alone(wish, !spec.paused))?;
+        }
+        // What ran before goes on, with the numbers that it had.
+        (Err(_), Some(running), None) => {
+            if let Some(kept) = world.plan_of(&running) {
+                let members = u32::try_from(kept.plan().members.len()).unwrap_or(u32::MAX);
+                let before = Revision::running(kept, members, *kept.delivery());
                 course.standing.wanted = i32::try_from(before.workers).unwrap_or(i32::MAX);
-                course.run(&before, !spec.paused)?;
+                course.leads(&running);
+                course.run(&Wanted::alone(&before, !spec.paused))?;
             }
         }
+        (Err(_), None, _) => {}
     }
     Ok(course.decision())
 }
 
 /// The revision that the spec asks for, or why it cannot run.
-fn wish(name: &str, spec: &TopologySpec) -> Result<Revision, (&'static str, String)> {
+fn wish(topology: &Topology, name: &str) -> Result<Revision, (&'static str, String)> {
+    let spec = &topology.spec;
     let graph = spec.graph().map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         ("InvalidTopology", quote(&faults.join("; ")))
@@ -185,12 +233,15 @@ fn wish(name: &str, spec: &TopologySpec) -> Result<Revision, (&'static str, Stri
         .graph_spec()
         .map_err(|error| ("InvalidTopology", error.to_string()))?;
     let workers = &spec.workers;
+    let annotations = topology.metadata.annotations.as_ref();
+    let restarted = annotations.and_then(|annotations| annotations.get(RESTARTED_ANNOTATION));
     let revision = Revision::new(
         graph,
         graph_spec,
         spec.delivery.to_plan(),
         workers.replicas,
         workers.image.clone(),
+        restarted.map(String::as_str),
     );
     let size = plan_size(name, &revision);
     if size > MAX_PLAN {
@@ -205,9 +256,9 @@ fn wish(name: &str, spec: &TopologySpec) -> Result<Revision, (&'static str, Stri
 
 /// The bytes of a revision's plan, about.
 fn plan_size(name: &str, revision: &Revision) -> usize {
-    /// A member, who is also asked, and a place.
+    /// A member, who is also asked, and a place with what is taken over there.
     const MEMBER: usize = 300;
-    const PLACE: usize = 16;
+    const PLACE: usize = 16 + 110;
     let graph = serde_json::to_string_pretty(&revision.spec).map_or(usize::MAX, |text| text.len());
     graph
         .saturating_add(name.len() + 1024)
@@ -216,26 +267,56 @@ fn plan_size(name: &str, revision: &Revision) -> usize {
 }
 
 impl World<'_> {
-    /// The plan with the highest epoch, as the operator wrote it or as the workers have it.
-    fn kept(&self) -> Option<ParsedPlan> {
-        let maps = self.objects.iter().filter(|there| there.kind.kind == "ConfigMap");
-        let plans = maps.filter_map(|there| read_plan(&there.body));
-        plans.max_by_key(|plan| plan.plan().epoch).or_else(|| {
-            let plan = ParsedPlan::from_json(self.heard.plan.as_ref()?.as_bytes()).ok()?;
-            (Some(&plan.plan().revision) == self.revision_of_workers().as_ref()).then_some(plan)
-        })
+    /// The revision that runs: the one on record, if anything of it is there; else the one with the newest plan; else the
+    /// one that has workers.
+    fn running(&self) -> Option<String> {
+        let status = self.topology.status.as_ref();
+        let recorded = status.and_then(|status| self.revision_named(&status.revision.as_ref()?.current));
+        recorded
+            .filter(|recorded| self.plans.contains_key(recorded) || self.has_workers(recorded))
+            .or_else(|| {
+                let newest = self.plans.values().max_by_key(|plan| plan.plan().epoch);
+                newest.map(|plan| plan.plan().revision.clone())
+            })
+            .or_else(|| self.revisions_of_workers().next())
     }
 
-    /// The revision whose workers are there.
-    fn revision_of_workers(&self) -> Option<String> {
+    /// The revision whose objects have this name.
+    fn revision_named(&self, name: &str) -> Option<String> {
+        let topology = self.topology.metadata.name.as_ref()?;
+        let revision = name.strip_prefix(topology.as_str())?.strip_prefix('-')?;
+        Some(revision.to_owned())
+    }
+
+    fn revisions_of_workers(&self) -> impl Iterator<Item = String> {
         let sets = self
             .objects
             .iter()
-            .filter(|there| there.kind.kind == "StatefulSet");
-        sets.filter(|there| !there.is_ending).find_map(|there| {
-            let revision = there.body["metadata"]["labels"][REVISION_LABEL].as_str()?;
-            Some(revision.to_owned())
+            .filter(|there| there.kind.kind == "StatefulSet" && !there.is_ending);
+        sets.filter_map(|there| {
+            Some(
+                there.body["metadata"]["labels"][REVISION_LABEL]
+                    .as_str()?
+                    .to_owned(),
+            )
         })
+    }
+
+    /// Whether there is a StatefulSet of a revision.
+    fn has_workers(&self, revision: &str) -> bool {
+        self.revisions_of_workers().any(|found| found == revision)
+    }
+
+    fn plan_of(&self, revision: &str) -> Option<&ParsedPlan> {
+        self.plans.get(revision)
+    }
+
+    fn pods_of<'s>(&'s self, revision: &'s str) -> impl Iterator<Item = &'s PodView> {
+        self.pods.iter().filter(move |pod| pod.revision == revision)
+    }
+
+    fn heard_of(&self, revision: &str) -> Heard {
+        self.heard.get(revision).cloned().unwrap_or_default()
     }
 
     fn object(&self, kind: &str, name: &str) -> Option<&There> {
@@ -243,13 +324,43 @@ impl World<'_> {
         objects.find(|there| there.kind.kind == kind && there.name == name && !there.is_ending)
     }
 
-    /// The epoch that the status says is started.
-    fn recorded(&self) -> u64 {
-        let status = self.topology.status.as_ref();
-        let epoch = status.and_then(|status| status.epoch).unwrap_or(0);
+    /// The newest epoch of a revision that the status says is started.
+    fn recorded(&self, revision: &str) -> u64 {
+        let Some(status) = &self.topology.status else {
+            return 0;
+        };
+        let is = |name: &str| self.revision_named(name).as_deref() == Some(revision);
+        let epoch = match (&status.release, &status.revision) {
+            (Some(release), _) if is(&release.from) => release.from_epoch,
+            (Some(release), _) if is(&release.to) => release.to_epoch,
+            (None, Some(known)) if is(&known.current) => status.epoch.unwrap_or(0),
+            (None, None) => status.epoch.unwrap_or(0),
+            _ => 0,
+        };
         u64::try_from(epoch).unwrap_or(0)
+    }
+
+    /// The newest epoch of a revision that is known to be started.
+    fn started(&self, revision: &str) -> u64 {
+        self.heard_of(revision).started.max(self.recorded(revision))
+    }
+
+    /// No plan of this topology had a higher epoch.
+    fn highest(&self) -> u64 {
+        let status = self.topology.status.as_ref();
+        let release = status.and_then(|status| status.release.as_ref());
+        let recorded = [
+            status.and_then(|status| status.epoch),
+            release.map(|release| release.from_epoch),
+            release.map(|release| release.to_epoch),
+        ];
+        let recorded = recorded.into_iter().flatten();
+        let recorded = recorded.filter_map(|epoch| u64::try_from(epoch).ok());
+        let heard = self.heard.values().map(|heard| heard.newest);
+        let plans = self.plans.values().map(|plan| plan.plan().epoch.0);
+        recorded.chain(heard).chain(plans).max().unwrap_or(0)
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,7 +6,8 @@
 //! ```text
 //! per topology    ServiceAccount NAME-worker, RoleBinding NAME-worker (to the chart's ClusterRole),
 //!                 NetworkPolicy NAME-worker, PodDisruptionBudget NAME-worker
-//! per revision    Service NAME-REVISION (headless), StatefulSet NAME-REVISION, ConfigMap NAME-REVISION-plan
+//! per revision    Service NAME-REVISION (headless), StatefulSet NAME-REVISION, ConfigMap NAME-REVISION-plan,
+//!                 ControllerRevision NAME-REVISION ([`super::history`])
 //! ```
 
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ pub(crate) const DIGEST_ANNOTATION: &str = "waterspout.dev/plan-digest";
 /// The port on which workers serve their status.
 pub(crate) const HTTP_PORT: u16 = 7071;
 /// The port that workers connect to.
-const DATA_PORT: u16 = 7070;
+pub(crate) const DATA_PORT: u16 = 7070;
 /// Who workers are on their nodes.
 const USER: u32 = 65532;
 /// What a worker gets beyond the drain's time before it is killed, in seconds.
@@ -68,16 +69,19 @@ pub(crate) fn selector(topology: &str, revision: &str) -> String {
     format!("{TOPOLOGY_LABEL}={topology},{REVISION_LABEL}={revision}")
 }
 
-/// All objects of a topology but the plan, in the order in which they are applied.
-pub(crate) fn objects(owner: &Owner<'_>, workers: &Workers<'_>) -> Vec<Desired> {
+/// The objects of a topology, whatever its revisions, in the order in which they are applied.
+pub(crate) fn of_topology(owner: &Owner<'_>) -> Vec<Desired> {
     vec![
         service_account(owner),
         role_binding(owner),
         network_policy(owner),
         disruption_budget(owner),
-        service(owner, workers.revision),
-        stateful_set(owner, workers),
     ]
+}
+
+/// The objects of a revision but the plan, in the order in which they are applied.
+pub(crate) fn of_revision(owner: &Owner<'_>, workers: &Workers<'_>) -> Vec<Desired> {
+    vec![service(owner, workers.revision), stateful_set(owner, workers)]
 }
 
 /// The ConfigMap with a plan.
@@ -115,7 +119,13 @@ fn labels(owner: &Owner<'_>, revision: Option<&str>) -> Value {
     labels
 }
 
-fn object(owner: &Owner<'_>, kind: &str, name: String, revision: Option<&str>, rest: Value) -> Desired {
+pub(super) fn object(
+    owner: &Owner<'_>,
+    kind: &str,
+    name: String,
+    revision: Option<&str>,
+    rest: Value,
+) -> Desired {
     let kind = Kind::named(kind).expect("it is one of the operator's kinds");
     let mut body = json!({
         "apiVersion": kind.api_version(),
@@ -336,8 +346,15 @@ mod tests {
             replicas: 2,
             drain_timeout_ms: 5_000,
         };
-        let mut objects = objects(&owner, &workers);
+        let mut objects = of_topology(&owner);
+        objects.extend(of_revision(&owner, &workers));
         objects.push(plan_map(&owner, "1a2b3c4d", "{}"));
+        let mut topology = crate::plan::tests::words(2, 10);
+        topology.metadata.annotations =
+            Some([("kubernetes.io/change-cause".to_owned(), "try".to_owned())].into());
+        objects.push(crate::plan::history::entry(
+            &owner, &topology, "1a2b3c4d", None, 3,
+        ));
         objects
     }
 

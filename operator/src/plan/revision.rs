@@ -22,16 +22,17 @@ pub(crate) struct Revision {
 }
 
 impl Revision {
-    /// The revision of a graph that was checked, in an image.
+    /// The revision of a graph that was checked, in an image. `restarted` tells one from another that is the same otherwise.
     pub(crate) fn new(
         graph: Graph,
         spec: GraphSpec,
         delivery: Delivery,
         workers: u32,
         image: Option<String>,
+        restarted: Option<&str>,
     ) -> Self {
         Self {
-            id: id(&spec, image.as_deref()),
+            id: id(&spec, image.as_deref(), restarted),
             graph,
             spec,
             delivery,
@@ -40,26 +41,31 @@ impl Revision {
         }
     }
 
-    /// The revision that a plan runs, on so many workers.
-    pub(crate) fn running(plan: &ParsedPlan, workers: u32) -> Self {
+    /// The revision that a plan runs, with these numbers.
+    pub(crate) fn running(plan: &ParsedPlan, workers: u32, delivery: Delivery) -> Self {
         Self {
             id: plan.plan().revision.clone(),
             graph: plan.graph().clone(),
             spec: plan.plan().graph.clone(),
-            delivery: *plan.delivery(),
+            delivery,
             workers,
             image: None,
         }
     }
 }
 
-/// The name of a graph in an image: the upper half of XXH3 of its JSON and, if one is named, the image.
-fn id(spec: &GraphSpec, image: Option<&str>) -> String {
+/// The name of a graph in an image: the upper half of XXH3 of its JSON and, if one is named, the image, and since when it
+/// was to be started anew.
+fn id(spec: &GraphSpec, image: Option<&str>, restarted: Option<&str>) -> String {
     let mut text = serde_json::to_string(spec).expect("a graph has text keys only");
     if let Some(image) = image {
         // JSON as it is written here has no line break.
         text.push('\n');
         text.push_str(image);
+    }
+    if let Some(restarted) = restarted {
+        text.push_str("\n\n");
+        text.push_str(restarted);
     }
     format!("{:08x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()) >> 32)
 }

@@ -5,7 +5,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use waterspout_api::resource::{TopologyState, TopologyStatus};
+use waterspout_api::resource::{
+    FailedRevision, ReleasePhase, ReleaseStatus, RevisionStatus, TopologyState, TopologyStatus,
+};
 
 /// How a topology stands.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +30,13 @@ pub(crate) struct Standing {
     pub(crate) progress: Option<(&'static str, String)>,
     /// Why workers do not run.
     pub(crate) trouble: Option<(&'static str, String)>,
+    pub(crate) revision: Option<RevisionStatus>,
+    pub(crate) release: Option<ReleaseStatus>,
+    pub(crate) failed: Vec<FailedRevision>,
+    /// Why the revision that the spec asks for is not tried.
+    pub(crate) held_back: Option<String>,
+    /// What is to be told beside what the conditions tell.
+    pub(crate) notices: Vec<Notice>,
 }
 
 /// Something that people should see.
@@ -53,7 +62,7 @@ pub(crate) fn status(
         paused(standing),
         completed(standing),
     ];
-    let mut notices = Vec::new();
+    let mut notices = standing.notices.clone();
     let mut conditions = Vec::new();
     for (kind, is_true, reason, message) in wanted {
         let status = if is_true { "True" } else { "False" };
@@ -87,6 +96,9 @@ pub(crate) fn status(
         ready_replicas: Some(standing.ready),
         selector: standing.selector.clone(),
         epoch: i64::try_from(epoch).ok().filter(|&epoch| epoch > 0),
+        revision: standing.revision.clone(),
+        release: standing.release.clone(),
+        failed_revisions: standing.failed.clone(),
         conditions,
     };
     (status, notices)
@@ -115,6 +127,11 @@ fn state(standing: &Standing) -> TopologyState {
     } else {
         TopologyState::Pending
     }
+}
+
+/// Whether the spouts rest while one revision hands over to another.
+pub(super) fn is_handing_over(release: &ReleaseStatus) -> bool {
+    !matches!(release.phase, ReleasePhase::Opening | ReleasePhase::Probation)
 }
 
 type Wanted = (&'static str, bool, &'static str, String);
@@ -158,6 +175,9 @@ fn ready(standing: &Standing) -> Wanted {
 fn progressing(standing: &Standing) -> Wanted {
     if let Some((reason, message)) = &standing.progress {
         return ("Progressing", true, reason, message.clone());
+    }
+    if let Some(message) = &standing.held_back {
+        return ("Progressing", false, "RolledBack", message.clone());
     }
     if standing.complete {
         return (

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
-use waterspout_api::resource::TopologyState;
+use waterspout_api::resource::{ReleasePhase, ReleaseStrategy, TopologyState};
 
 use waterspout_core::plan::Plan;
 
@@ -25,7 +25,7 @@ spec:
     serde_json::from_value(value).expect("a topology")
 }
 
-fn words(workers: u32, rate: u32) -> Topology {
+pub(super) fn words(workers: u32, rate: u32) -> Topology {
     topology(&format!(
         "
   workers: {{replicas: {workers}}}
@@ -47,10 +47,13 @@ struct Toy {
     topology: Topology,
     objects: Vec<There>,
     pods: Vec<PodView>,
-    heard: Heard,
+    heard: BTreeMap<String, Heard>,
+    now: Timestamp,
     next_uid: u64,
     /// Workers carry plans out.
     obeys: bool,
+    /// Revisions whose workers do not get ready.
+    broken: Vec<String>,
 }
 
 impl Toy {
@@ -59,9 +62,11 @@ impl Toy {
             topology,
             objects: Vec::new(),
             pods: Vec::new(),
-            heard: Heard::default(),
+            heard: BTreeMap::new(),
+            now: Timestamp::UNIX_EPOCH,
             next_uid: 100,
             obeys: true,
+            broken: Vec::new(),
         }
     }
 
@@ -69,12 +74,13 @@ impl Toy {
         let world = World {
             topology: &self.topology,
             objects: self.objects.clone(),
+            plans: plans(&self.objects, &self.heard),
             pods: self.pods.clone(),
             heard: self.heard.clone(),
             refused: None,
             away: BTreeMap::new(),
             draining: Duration::ZERO,
-            now: Timestamp::UNIX_EPOCH,
+            now: self.now,
         };
         let settings = Settings {
             worker_image: "worker:1".to_owned(),
@@ -111,53 +117,71 @@ impl Toy {
         done
     }
 
-    /// Pods as the StatefulSet wants them, and workers that carry the plan out.
+    /// Pods as the StatefulSets want them, and workers that carry plans out.
     fn follow(&mut self) {
-        let set = self.objects.iter().find(|there| there.kind.kind == "StatefulSet");
-        let wanted = set.map_or(0, |set| {
-            u32::try_from(set.body["spec"]["replicas"].as_u64().unwrap_or(0)).unwrap_or(0)
+        let sets = self
+            .objects
+            .iter()
+            .filter(|there| there.kind.kind == "StatefulSet");
+        let wanted: BTreeMap<String, u32> = sets
+            .map(|set| {
+                let revision = &set.body["metadata"]["labels"][REVISION_LABEL];
+                let replicas = set.body["spec"]["replicas"].as_u64().unwrap_or(0);
+                (
+                    revision.as_str().unwrap_or_default().to_owned(),
+                    u32::try_from(replicas).unwrap_or(0),
+                )
+            })
+            .collect();
+        self.pods.retain(|pod| {
+            wanted
+                .get(&pod.revision)
+                .is_some_and(|&wanted| pod.index < wanted)
         });
-        let revision = set.map(|set| {
-            let revision = &set.body["metadata"]["labels"][REVISION_LABEL];
-            revision.as_str().unwrap_or_default().to_owned()
-        });
-        self.pods
-            .retain(|pod| pod.index < wanted && Some(&pod.revision) == revision.as_ref());
-        for index in 0..wanted {
-            if self.pods.iter().any(|pod| pod.index == index) {
+        self.heard.retain(|revision, _| wanted.contains_key(revision));
+        for (revision, &wanted) in &wanted {
+            for index in 0..wanted {
+                let mut pods = self.pods.iter();
+                if pods.any(|pod| pod.index == index && pod.revision == *revision) {
+                    continue;
+                }
+                self.next_uid += 1;
+                self.pods.push(PodView {
+                    name: format!("{NAME}-{revision}-{index}"),
+                    revision: revision.clone(),
+                    index,
+                    uid: self.next_uid,
+                    ip: Some([10, 0, 0, u8::try_from(self.next_uid).expect("few pods")].into()),
+                    is_running: true,
+                    is_ready: false,
+                    is_ending: false,
+                    trouble: None,
+                });
+            }
+        }
+        let plans = plans(&self.objects, &BTreeMap::new());
+        for pod in &mut self.pods {
+            pod.is_ready |= plans.contains_key(&pod.revision) && !self.broken.contains(&pod.revision);
+        }
+        for (revision, plan) in plans {
+            let is_heard = self
+                .pods
+                .iter()
+                .any(|pod| pod.revision == revision && pod.is_ready);
+            if !self.obeys || !is_heard {
                 continue;
             }
-            self.next_uid += 1;
-            self.pods.push(PodView {
-                name: format!("{NAME}-{index}"),
-                revision: revision.clone().unwrap_or_default(),
-                index,
-                uid: self.next_uid,
-                ip: None,
-                is_running: true,
-                is_ready: false,
-                is_ending: false,
-                trouble: None,
-            });
-        }
-        let plan = self.plan();
-        for pod in &mut self.pods {
-            pod.is_ready |= plan.as_ref().is_some_and(|plan| plan.revision == pod.revision);
-        }
-        if let Some(plan) = self.plan().filter(|_| self.obeys && !self.pods.is_empty()) {
-            self.heard = Heard {
-                started: plan.epoch.0,
-                newest: plan.epoch.0,
-                complete: self.heard.complete,
-                plan: Some(plan.to_json()),
-            };
+            let heard = self.heard.entry(revision).or_default();
+            heard.started = plan.plan().epoch.0;
+            heard.newest = heard.started;
+            heard.plan = Some(plan.plan().to_json());
         }
     }
 
     fn plan(&self) -> Option<Plan> {
-        let maps = self.objects.iter().filter(|there| there.kind.kind == "ConfigMap");
-        let mut plans = maps.filter_map(|there| read_plan(&there.body));
-        plans.next().map(|plan| plan.plan().clone())
+        let plans = plans(&self.objects, &BTreeMap::new());
+        let newest = plans.into_values().max_by_key(|plan| plan.plan().epoch);
+        newest.map(|plan| plan.plan().clone())
     }
 
     fn settle(&mut self) -> Vec<Vec<String>> {
@@ -187,6 +211,13 @@ impl Toy {
     }
 }
 
+impl Toy {
+    /// Another spec is applied.
+    fn wish(&mut self, topology: Topology) {
+        self.topology.spec = topology.spec;
+    }
+}
+
 fn running(workers: u32) -> Toy {
     let mut toy = Toy::new(words(workers, 10));
     toy.settle();
@@ -205,6 +236,7 @@ fn a_new_topology_gets_its_objects_then_its_plan_and_then_rest() {
                 "write RoleBinding",
                 "write NetworkPolicy",
                 "write PodDisruptionBudget",
+                "write ControllerRevision",
                 "write Service",
                 "write StatefulSet"
             ],
@@ -245,16 +277,13 @@ fn pods_that_leave_stay_until_the_plan_without_them_is_on_record() {
 fn another_graph_comes_when_the_one_before_is_drained_and_gone() {
     let mut toy = running(2);
     let before = toy.plan().expect("there is one");
-    let status = toy.topology.status.clone();
-    toy.topology = Topology {
-        status,
-        ..words(2, 20)
-    };
+    toy.wish(words(2, 20));
+    toy.topology.spec.release.strategy = ReleaseStrategy::Recreate;
     let turns = toy.settle();
     assert_eq!(
         turns.get(..4).unwrap_or_default(),
         [
-            vec!["write ConfigMap"],
+            vec!["write ControllerRevision", "write ConfigMap"],
             vec!["remove StatefulSet"],
             vec!["remove Service", "remove ConfigMap"],
             vec!["write Service", "write StatefulSet"],
@@ -311,12 +340,14 @@ fn a_plan_that_is_taken_away_comes_back_from_the_workers() {
 #[test]
 fn what_is_complete_stays_complete_whatever_becomes_of_its_pods() {
     let mut toy = running(2);
-    toy.heard.complete = true;
+    for heard in toy.heard.values_mut() {
+        heard.complete = true;
+    }
     assert_eq!(toy.settle()[0], ["write ConfigMap"]);
     let plan = toy.plan().expect("there is one");
     assert!(plan.complete && plan.epoch.0 == 1);
     toy.pods.clear();
-    toy.heard = Heard::default();
+    toy.heard.clear();
     toy.follow();
     assert!(toy.settle().concat().is_empty());
     assert_eq!(toy.state(), Some(TopologyState::Complete));
@@ -350,4 +381,193 @@ fn a_revision_keeps_the_image_that_it_began_with() {
         }
     }
     assert!(toy.settle().concat().is_empty());
+}
+
+/// Time goes by until a phase is over, or until nothing changes any more.
+fn phases(toy: &mut Toy) -> Vec<ReleasePhase> {
+    let mut phases = Vec::new();
+    for _ in 0..100 {
+        toy.turn();
+        let status = toy.topology.status.clone().expect("it was decided");
+        match status.release {
+            Some(release) if phases.last() != Some(&release.phase) => phases.push(release.phase),
+            None if !phases.is_empty() => break,
+            _ => toy.now += Duration::from_secs(5),
+        }
+    }
+    toy.settle();
+    phases
+}
+
+fn current(toy: &Toy) -> String {
+    let revision = toy
+        .topology
+        .status
+        .as_ref()
+        .and_then(|status| status.revision.clone());
+    revision.expect("one runs").current
+}
+
+#[test]
+fn another_graph_comes_beside_the_one_that_runs_and_takes_over_what_it_keeps() {
+    use ReleasePhase::{Opening, Probation, Resting, TakingOver};
+    let mut toy = running(2);
+    let (before, name) = (toy.plan().expect("there is one"), current(&toy));
+    toy.wish(words(2, 20));
+    toy.turn();
+    let after = toy
+        .topology
+        .status
+        .clone()
+        .and_then(|status| status.release)
+        .expect("it began");
+    assert_eq!((after.from.as_str(), after.phase), (name.as_str(), Opening));
+    assert_eq!(toy.pods.len(), 4);
+    let mut inherited = None;
+    for _ in 0..10 {
+        toy.turn();
+        inherited = inherited.or(toy.plan().and_then(|plan| plan.inherits));
+        let plans = plans(&toy.objects, &BTreeMap::new());
+        // Never do the spouts of both run.
+        assert!(plans.values().filter(|plan| plan.plan().active).count() <= 1);
+    }
+    let inherited = inherited.expect("the spouts' positions");
+    assert_eq!(
+        (inherited.revision.as_str(), inherited.states.len()),
+        (before.revision.as_str(), 2)
+    );
+    assert_eq!(inherited.workers.len(), 2);
+    assert_eq!(toy.condition("Progressing").1, "OnProbation");
+    assert_eq!(toy.state(), Some(TopologyState::Running));
+    assert_eq!(phases(&mut toy), [Probation]);
+    assert_eq!((current(&toy), toy.pods.len()), (after.to, 2));
+    assert_eq!(toy.condition("Ready").0, "True");
+    let plan = toy.plan().expect("there is one");
+    assert!(plan.active && plan.revision != before.revision);
+    // And again, from the beginning.
+    toy.wish(words(2, 30));
+    assert_eq!(phases(&mut toy), [Opening, Resting, TakingOver, Probation]);
+}
+
+#[test]
+fn a_revision_that_does_not_get_ready_goes_and_is_not_tried_again() {
+    let mut toy = running(2);
+    let name = current(&toy);
+    toy.wish(words(2, 20));
+    toy.broken = vec![wish(&toy.topology, NAME).expect("it can run").id];
+    assert_eq!(phases(&mut toy), [ReleasePhase::Opening]);
+    assert_eq!((current(&toy), toy.pods.len()), (name.clone(), 2));
+    assert_eq!(toy.plan().map(|plan| plan.epoch.0 > 1 || plan.active), Some(true));
+    assert_eq!(
+        toy.condition("Progressing"),
+        ("False".to_owned(), "RolledBack".to_owned())
+    );
+    let failed = toy
+        .topology
+        .status
+        .clone()
+        .expect("there is one")
+        .failed_revisions;
+    assert_eq!((failed.len(), failed[0].reason.as_str()), (1, "NotReady"));
+    // A scale is one of what runs.
+    toy.topology.spec.workers.replicas = 3;
+    toy.settle();
+    assert_eq!((current(&toy), toy.pods.len()), (name, 3));
+    assert_eq!(toy.condition("Ready").0, "True");
+    assert_eq!(toy.topology.status.clone().expect("there is one").release, None);
+    // To start it anew is to try it again.
+    toy.broken.clear();
+    let annotation = (RESTARTED_ANNOTATION.to_owned(), "now".to_owned());
+    toy.topology.metadata.annotations = Some(BTreeMap::from([annotation]));
+    assert_eq!(phases(&mut toy).last(), Some(&ReleasePhase::Probation));
+    assert_eq!(toy.condition("Progressing").1, "AsPlanned");
+}
+
+#[test]
+fn a_revision_that_fails_in_its_probation_hands_back() {
+    use ReleasePhase::{GoingBack, Opening, Probation, Resting, Returning, TakingOver};
+    for is_gone in [false, true] {
+        let mut toy = running(2);
+        let name = current(&toy);
+        toy.wish(words(2, 20));
+        let next = wish(&toy.topology, NAME).expect("it can run").id;
+        let mut seen = Vec::new();
+        for _ in 0..30 {
+            toy.turn();
+            let status = toy.topology.status.clone().expect("it was decided");
+            let Some(release) = status.release else { break };
+            if seen.last() != Some(&release.phase) {
+                seen.push(release.phase);
+            }
+            if release.phase == Probation {
+                toy.heard.get_mut(&next).expect("it is there").deaths = 3;
+                if is_gone {
+                    toy.broken = vec![next.clone()];
+                    toy.pods
+                        .iter_mut()
+                        .filter(|pod| pod.revision == next)
+                        .for_each(|pod| pod.is_ready = false);
+                }
+            }
+            if release.phase == Returning && !is_gone {
+                let plan = toy
+                    .plan()
+                    .and_then(|plan| plan.inherits)
+                    .expect("what the other one keeps");
+                assert_eq!(plan.revision, next);
+            }
+        }
+        assert_eq!(
+            seen,
+            [Opening, Resting, TakingOver, Probation, GoingBack, Returning]
+        );
+        toy.settle();
+        assert_eq!((current(&toy), toy.pods.len()), (name, 2));
+        let failed = toy
+            .topology
+            .status
+            .clone()
+            .expect("there is one")
+            .failed_revisions;
+        assert_eq!(failed[0].reason, "WorkersFail");
+        assert_eq!(toy.plan().map(|plan| plan.active), Some(true));
+        assert_eq!(toy.condition("Ready").0, "True");
+    }
+}
+
+#[test]
+fn revisions_are_remembered_in_the_order_in_which_they_were_asked_for() {
+    let mut toy = running(1);
+    toy.topology.spec.revision_history_limit = 1;
+    let numbers = |toy: &Toy| {
+        let entries = toy
+            .objects
+            .iter()
+            .filter(|there| there.kind.kind == "ControllerRevision");
+        let mut numbers: Vec<(i64, String)> = entries
+            .map(|there| {
+                (
+                    there.body["revision"].as_i64().expect("a number"),
+                    there.name.clone(),
+                )
+            })
+            .collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let first = current(&toy);
+    for rate in [20, 30, 40] {
+        toy.wish(words(1, rate));
+        toy.topology.spec.revision_history_limit = 1;
+        phases(&mut toy);
+    }
+    let kept = numbers(&toy);
+    assert_eq!(kept.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [3, 4]);
+    assert!(kept.iter().all(|(_, name)| *name != first));
+    assert_eq!(kept[1].1, current(&toy));
+    // One that is gone back to is the newest again.
+    toy.wish(words(1, 30));
+    toy.topology.spec.revision_history_limit = 1;
+    phases(&mut toy);
+    assert_eq!(numbers(&toy), [kept[1].clone(), (5, kept[0].1.clone())]);
 }
