@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use waterspout_worker::logging::LogFormat;
 use waterspout_worker::program::WorkerArgs;
 
+use crate::cluster::ClusterCommand;
 use crate::new::Library;
 
 /// Real-time topologies: run them here, check their manifests, read what their fields mean, look into those that run.
@@ -25,7 +27,9 @@ Examples:
   waterspout explain bolts.count
   waterspout tap split --count 10
   waterspout dead-letters list
-  waterspout new my-worker";
+  waterspout new my-worker
+  waterspout diff examples/wordcount/topology.yaml
+  waterspout rollback wordcount";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -61,6 +65,13 @@ pub(crate) enum Command {
     LogLevel(LogLevelArgs),
     /// Make a worker with a bolt of your own in Rust, a test of it and a topology that uses it
     New(NewArgs),
+    #[command(flatten)]
+    Cluster(ClusterCommand),
+    /// Print what completes this program's commands in a shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
     /// Run a topology in the kit for tests, as lines on standard input say
     #[command(hide = true)]
     Drive(DriveArgs),
@@ -253,6 +264,13 @@ pub(crate) struct DriveArgs {
 /// What the command line says.
 pub(crate) fn read() -> Command {
     Args::parse_from(with_command(std::env::args_os().collect())).command
+}
+
+/// What completes the commands in a shell.
+pub(crate) fn completion(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "waterspout", &mut script);
+    script
 }
 
 /// The command line with the command that is meant where it begins with a flag of a worker.

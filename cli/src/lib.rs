@@ -26,6 +26,7 @@
 mod page {}
 
 mod args;
+mod cluster;
 mod drive;
 mod explain;
 mod look;
@@ -34,6 +35,7 @@ mod own;
 mod run;
 mod validate;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use schemars::JsonSchema;
@@ -142,6 +144,14 @@ impl Worker {
             Command::Validate { files, output } => validate::validate(&files, output, &self.components),
             Command::Explain { path } => explain::explain(&path),
             Command::New(args) => new::new(&args.name, args.dir.as_deref(), args.library()),
+            Command::Cluster(command) => cluster::run(&command, &self.components),
+            Command::Completion { shell } => {
+                match std::io::stdout().write_all(&args::completion(shell)) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    // Whoever read it has gone.
+                    Err(_) => ExitCode::FAILURE,
+                }
+            }
             Command::Drive(args) => drive::drive(&args, self.components),
             Command::Tap(args) => look::tap(&args),
             Command::DeadLetters(args) => look::dead_letters(&args),

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use waterspout_e2e::cluster::{Cluster, PATIENCE, SYSTEM};
-use waterspout_e2e::{IDLE, repository, wait_for};
+use waterspout_e2e::{IDLE, repository, wait_for, waterspout};
 
 /// The blocks of commands of a page.
 fn blocks(page: &str) -> Vec<String> {
@@ -38,10 +38,16 @@ fn the_commands_of_the_pages_on_clusters_work_in_their_order() {
     let pages = ["docs/install.md", "docs/operations.md"];
     let commands: Vec<String> = pages.iter().flat_map(|page| blocks(page)).collect();
     assert!(commands.len() >= 12, "{commands:#?}");
+    let programs = waterspout().parent().unwrap().display().to_string();
     for block in commands {
         let output = cluster
             .command(Path::new("bash"))
-            .args(["-euo", "pipefail", "-c", &block])
+            .args([
+                "-euo",
+                "pipefail",
+                "-c",
+                &format!("export PATH=\"$PATH:{programs}\"; {block}"),
+            ])
             .output()
             .unwrap();
         assert!(
