@@ -97,8 +97,8 @@ Examples:
     Generate,
     /// Build the container images, as archives that a node can load
     ///
-    /// Wants buildah, and root or user namespaces. Writes `operator.tar` and `worker.tar`, and fails if one is larger than it
-    /// may be. Seconds, once the programs are built.
+    /// Wants buildah, and root or user namespaces. Writes `operator.tar`, `worker.tar` and `script-worker.tar`, and fails if
+    /// one is larger than it may be. Seconds, once the programs are built.
     Image(image::ImageArgs),
     /// Build a Python wheel of the package `umbrella`, with the program inside
     ///
@@ -116,7 +116,8 @@ Example:
 Examples:
   cargo xtask cluster up
   export KUBECONFIG=$(cargo xtask cluster kubeconfig)
-  cargo xtask image --base docker-archive:$(cargo xtask cluster base-image)
+  cargo xtask image --base docker-archive:$(cargo xtask cluster base-image) \\
+    --script-base docker-archive:$(cargo xtask cluster base-image --scripts)
   cargo xtask cluster load-image target/images/*.tar
   cargo xtask cluster down"
     )]
