@@ -275,7 +275,9 @@ class Words(Spout):
         elif self.next < 300:
             self.next += 1
             word = ['nathan', 'b\\u00f6b', 'joey'][self.next % 3]
-            self.emit([word], tup_id=[word, self.next])
+            tasks = self.emit([word], tup_id=[word, self.next], need_task_ids=True)
+            if tasks != [1]:
+                raise Exception(f'it went to {{tasks}}')
     def fail(self, id):
         self.again.append(id)
 Words(serializer='{name}').run()
@@ -289,6 +291,10 @@ class Count(Bolt):
     def initialize(self, conf, context):
         self.counts = {{}}
         self.failed = set()
+        groupings = context['source->stream->grouping'], context['stream->target->grouping']
+        by_word = {{'type': 'FIELDS', 'fields': ['word']}}
+        if groupings != ({{'words': {{'default': by_word}}}}, {{'default': {{'out': {{'type': 'FIELDS', 'fields': []}}}}}}):
+            raise Exception(f'the groupings are {{groupings}}')
     def process(self, tup):
         word = tup.values[0]
         count = self.counts.get(word, 0)
@@ -382,8 +388,12 @@ data:
     def process(tup):
         return (helper.times(tup.number, context.config['factor']),)
   helper.py: |
+    import os
     def times(a, b):
+        with open(os.path.join(os.path.dirname(__file__), 'bytes'), 'rb') as file:
+            assert file.read() == bytes([0, 255])
         return a * b
+binaryData: {bytes: AP8=}
 ";
     let text = [numbers(3, script, "[{fields: [number]}]").as_str(), sink, code].concat();
     let (_directory, path) = manifest(&text);

@@ -3,16 +3,16 @@
 //! Owns: the caches of the API server's objects, asking workers, and how long something has been so. Leaves to others:
 //! what follows ([`crate::plan`]). Invariant: nothing is decided before every cache is filled once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::stream::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, ListParams, TypeMeta};
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::{Predicate, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -23,13 +23,15 @@ use waterspout_api::resource::Topology;
 
 use crate::controller::chain;
 use crate::owned::{KINDS, Kind, MANAGED_LABEL, MANAGER, TOPOLOGY_LABEL};
-use crate::plan::{Heard, PodView, There, World, quote, read_plan};
+use crate::plan::{Contents, Heard, PodView, There, Troubles, World, quote, read_plan, sources};
 use crate::workers;
 
 /// A watch that says nothing for so long, in seconds, is begun anew: a dead connection is found no other way.
 const WATCH_SECONDS: u32 = 60;
 /// How many workers are asked at most.
 const ASKED: usize = 3;
+/// How often all of them are asked what went wrong, at most.
+const ASK_ALL: Duration = Duration::from_secs(3);
 /// What is remembered of topologies that were not looked at for so long is dropped.
 const FORGET: Duration = Duration::from_secs(3600);
 
@@ -42,6 +44,9 @@ pub(crate) enum ObserveError {
     /// A watch has ended.
     #[error("the watch of {0} has ended")]
     WatchEnded(&'static str),
+    /// A ConfigMap cannot be read.
+    #[error("read ConfigMap '{name}'")]
+    ReadConfigMap { name: String, source: Box<kube::Error> },
     /// Events cannot be listed.
     #[error("list the Events of '{name}'")]
     ListEvents { name: String, source: Box<kube::Error> },
@@ -62,13 +67,27 @@ pub(crate) struct Watches {
     pub(crate) topologies: Coming<Topology>,
     pub(crate) pods: Coming<Pod>,
     pub(crate) owned: Vec<(&'static Kind, Coming<DynamicObject>)>,
+    /// Those of users, of whose scripts some may come.
+    pub(crate) config_maps: Coming<PartialObjectMeta<ConfigMap>>,
 }
 
 /// Since when something of a topology has been so.
 struct Memory {
+    asked_all: Option<Instant>,
     away: BTreeMap<u32, Instant>,
     inactive: Option<Instant>,
     looked: Instant,
+}
+
+impl Memory {
+    fn new(now: Instant) -> Self {
+        Self {
+            asked_all: None,
+            away: BTreeMap::new(),
+            inactive: None,
+            looked: now,
+        }
+    }
 }
 
 impl Caches {
@@ -101,6 +120,7 @@ impl Caches {
             topologies: topologies_coming,
             pods: pods_coming,
             owned: owned_coming,
+            config_maps: watch_config_maps(api(client, namespace)),
         };
         (caches, watches)
     }
@@ -138,7 +158,11 @@ impl Caches {
             .filter_map(|pod| PodView::read(pod))
             .collect();
         let plan = objects.iter().find_map(|there| read_plan(&there.body));
-        let heard = hear(&pods, plan.as_ref()).await;
+        let mut heard = hear(&pods, plan.as_ref()).await;
+        if self.may_ask_all(&uid) {
+            heard.troubles = Some(hear_of_troubles(&pods).await);
+        }
+        let config_maps = self.config_maps(&namespace, sources(&topology.spec)).await?;
         let refused = self.refused(&namespace, &objects, &pods).await?;
         let (away, draining) = self.remember(
             &uid,
@@ -151,11 +175,34 @@ impl Caches {
             objects,
             pods,
             heard,
+            config_maps,
             refused,
             away,
             draining,
             now: Timestamp::now(),
         })
+    }
+
+    /// What is in these ConfigMaps, as far as they are there. No cache has all of everybody's.
+    async fn config_maps(
+        &self,
+        namespace: &str,
+        names: BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Contents>, ObserveError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let mut found = BTreeMap::new();
+        for name in names {
+            let same_name = ListParams::default().fields(&format!("metadata.name={name}"));
+            let list = api.list(&same_name).await;
+            let list = list.map_err(|source| ObserveError::ReadConfigMap {
+                name: name.clone(),
+                source: Box::new(source),
+            })?;
+            if let Some(map) = list.items.into_iter().next() {
+                found.insert(name, Contents::of(map));
+            }
+        }
+        Ok(found)
     }
 
     fn objects(&self, name: &str, namespace: &str, owner: &str) -> Vec<There> {
@@ -217,6 +264,18 @@ impl Caches {
             .map(|message| quote(&message)))
     }
 
+    /// Whether it is time to ask all workers again.
+    fn may_ask_all(&self, uid: &str) -> bool {
+        let now = Instant::now();
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = memory.entry(uid.to_owned()).or_insert_with(|| Memory::new(now));
+        let is_time = memory.asked_all.is_none_or(|asked| now - asked >= ASK_ALL);
+        if is_time {
+            memory.asked_all = Some(now);
+        }
+        is_time
+    }
+
     /// How long workers have been away, and how long no spout has run.
     fn remember(
         &self,
@@ -228,11 +287,7 @@ impl Caches {
         let now = Instant::now();
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.retain(|_, memory| now - memory.looked < FORGET);
-        let memory = memory.entry(uid.to_owned()).or_insert_with(|| Memory {
-            away: BTreeMap::new(),
-            inactive: None,
-            looked: now,
-        });
+        let memory = memory.entry(uid.to_owned()).or_insert_with(|| Memory::new(now));
         memory.looked = now;
         let is_live = |index: u32| pods.iter().any(|pod| pod.index == index && pod.is_live());
         // A worker may be asked that is not wanted any more.
@@ -294,6 +349,36 @@ where
     (store, coming.boxed())
 }
 
+/// Metadata of users' ConfigMaps as they change. Nothing is kept of them.
+fn watch_config_maps(api: Api<PartialObjectMeta<ConfigMap>>) -> Coming<PartialObjectMeta<ConfigMap>> {
+    let config = watcher::Config::default()
+        .timeout(WATCH_SECONDS)
+        .labels(&format!("{MANAGED_LABEL}!={MANAGER}"));
+    watcher(api, config)
+        .default_backoff()
+        .touched_objects()
+        .filter_map(|object| {
+            let object =
+                object.inspect_err(|error| tracing::warn!("watch ConfigMaps of scripts: {}", chain(error)));
+            std::future::ready(object.ok().map(Ok))
+        })
+        .boxed()
+}
+
+/// The topologies some of whose scripts come from a ConfigMap.
+pub(crate) fn topologies_of(
+    topologies: &Store<Topology>,
+    map: &PartialObjectMeta<ConfigMap>,
+) -> Vec<ObjectRef<Topology>> {
+    let name = map.name_any();
+    let (namespace, known) = (map.namespace(), topologies.state());
+    known
+        .iter()
+        .filter(|topology| topology.namespace() == namespace && sources(&topology.spec).contains(&name))
+        .map(|topology| ObjectRef::from_obj(&**topology))
+        .collect()
+}
+
 fn is_of(object: &impl ResourceExt, topology: &str, namespace: &str) -> bool {
     object.labels().get(TOPOLOGY_LABEL).map(String::as_str) == Some(topology)
         && object.namespace().as_deref() == Some(namespace)
@@ -344,6 +429,20 @@ async fn hear(pods: &[PodView], plan: Option<&waterspout_core::plan::ParsedPlan>
         }
     }
     heard
+}
+
+/// What went wrong at the tasks of all workers that answer.
+async fn hear_of_troubles(pods: &[PodView]) -> Troubles {
+    let asked = pods.iter().filter(|pod| pod.is_running).map(|pod| async move {
+        let word = workers::ask(pod.ip?).await.ok()?;
+        Some(
+            word.troubles
+                .into_iter()
+                .map(|trouble| (pod.name.clone(), trouble)),
+        )
+    });
+    let told = futures::future::join_all(asked).await;
+    told.into_iter().flatten().flatten().collect()
 }
 
 /// The topology that a worker's pod belongs to.

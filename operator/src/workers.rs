@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 
-use crate::plan::HTTP_PORT;
+use crate::plan::{HTTP_PORT, Trouble};
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 8 << 20;
@@ -30,6 +30,8 @@ pub(crate) struct Word {
     pub(crate) newest_epoch: u64,
     /// Whether the whole topology is complete.
     pub(crate) complete: bool,
+    /// What went wrong at tasks.
+    pub(crate) troubles: Vec<Trouble>,
 }
 
 /// Asks the worker at this address how it stands.

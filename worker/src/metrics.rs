@@ -388,6 +388,7 @@ mod tests {
             phase: "Started".to_owned(),
             complete: false,
             tasks: vec![task],
+            troubles: Vec::new(),
             peers: vec![peer],
         }
     }

@@ -9,14 +9,15 @@ mod processes;
 mod progress;
 mod totals;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use tempfile::TempDir;
-use waterspout_api::manifest::Manifest;
-use waterspout_core::component::script;
+use waterspout_api::manifest::{ConfigMap, Manifest};
+use waterspout_core::component::script::{self, ScriptFile};
 use waterspout_core::epoch::{Epoch, Member};
 use waterspout_core::graph::GraphSpec;
 use waterspout_core::placement::{WorkerIndex, place};
@@ -160,6 +161,20 @@ fn plan(manifest: &Manifest, workers: u32) -> anyhow::Result<Plan> {
     })
 }
 
+/// The files of a ConfigMap.
+fn files(map: &ConfigMap) -> anyhow::Result<BTreeMap<String, ScriptFile>> {
+    let texts = map.data.iter().flatten();
+    let mut files: BTreeMap<String, ScriptFile> = texts
+        .map(|(name, text)| (name.clone(), ScriptFile::Text(text.clone())))
+        .collect();
+    for (name, bytes) in map.binary_data.iter().flatten() {
+        let base64 = serde_json::to_value(bytes).context("write a file of a ConfigMap")?;
+        let base64 = base64.as_str().unwrap_or_default().to_owned();
+        files.insert(name.clone(), ScriptFile::Binary { base64 });
+    }
+    Ok(files)
+}
+
 /// The graph, with the files of the scripts' ConfigMaps in it.
 pub(crate) fn graph(manifest: &Manifest) -> anyhow::Result<GraphSpec> {
     let mut graph = manifest.graph_spec().clone();
@@ -181,7 +196,7 @@ pub(crate) fn graph(manifest: &Manifest) -> anyhow::Result<GraphSpec> {
                 component.name
             )
         })?;
-        script::put_files(&mut component.config, &map.data.clone().unwrap_or_default());
+        script::put_files(&mut component.config, &files(map)?);
     }
     Ok(graph)
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use waterspout_core::plan::{ParsedPlan, Plan};
 
+use super::components;
 use super::covers::covers;
 use super::crew::{Crew, Step};
 use super::objects::{self, Desired, Owner, Workers};
 use super::pods::{PodView, Reason};
 use super::revision::Revision;
+use super::scripts::{self, Mount};
 use super::status::{self, Standing};
 use super::{DecideError, Decision, Settings, There, World};
 use crate::owned::{IMAGE_ANNOTATION, REVISION_LABEL};
@@ -20,8 +22,10 @@ use crate::owned::{IMAGE_ANNOTATION, REVISION_LABEL};
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// How soon a plan that is being carried out is looked at again.
 pub(super) const SOON: Duration = Duration::from_millis(300);
-/// How soon a topology that will complete is looked at again.
+/// How soon a topology that may complete is looked at again.
 const BOUNDED: Duration = Duration::from_secs(2);
+/// How soon one with programs, which may fail, is looked at again.
+const PROGRAMS: Duration = Duration::from_secs(5);
 /// How soon one at which nothing is expected is looked at again.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -58,21 +62,25 @@ impl Course<'_> {
             .object("StatefulSet", &set)
             .and_then(|there| there.body["metadata"]["annotations"][IMAGE_ANNOTATION].as_str())
             .or(revision.image.as_deref())
-            .unwrap_or(&self.settings.worker_image)
+            .unwrap_or_else(|| self.settings.image_for(&revision.spec))
             .to_owned();
         let replicas = self.replicas(revision, plan.as_ref());
+        let mounts = scripts::mounts(self.owner.name, &revision.spec);
         let workers = Workers {
             revision: &revision.id,
             image: &image,
             replicas,
             drain_timeout_ms: revision.delivery.drain_timeout_ms,
+            scripts: &mounts,
         };
-        let mut desired = objects::objects(&self.owner, &workers);
+        let mut desired = scripts::copies(&self.owner, &mounts, &self.world.config_maps);
+        let lost = scripts::lost(self.world, &mounts, &desired);
+        desired.extend(objects::objects(&self.owner, &workers));
         if let Some(plan) = &plan {
             let text = plan.to_json();
             desired.push(objects::plan_map(&self.owner, &revision.id, &text));
         }
-        self.write(&revision.id, desired);
+        self.write(&revision.id, desired, &mounts);
 
         let live: Vec<&PodView> = pods.iter().filter(|pod| !pod.is_ending).collect();
         let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
@@ -86,12 +94,28 @@ impl Course<'_> {
         let trouble = troubles.min_by_key(|trouble| trouble.reason);
         let refused = self.world.refused.as_ref().map(|why| {
             let message = format!("the API server refuses workers' pods: {why}");
-            (Reason::PodsRefused.as_str(), message)
+            (Reason::PodsRefused.as_str().to_owned(), message)
         });
+        self.look_at_components(revision);
+        let failing = components::failing(&self.standing.components);
+        let own = |reason: &str, message: String| (reason.to_owned(), message);
+        // What a component says of itself tells more than that the worker ends of it.
         self.standing.trouble = trouble
-            .map(|trouble| (trouble.reason.as_str(), trouble.message.clone()))
-            .or(refused);
+            .filter(|trouble| failing.is_none() || trouble.reason != Reason::WorkersFail)
+            .map(|trouble| own(trouble.reason.as_str(), trouble.message.clone()))
+            .or(lost.map(|message| own("ScriptLost", message)))
+            .or(refused)
+            .or(failing);
         Ok(())
+    }
+
+    fn look_at_components(&mut self, revision: &Revision) {
+        let status = self.world.topology.status.as_ref();
+        let same_revision = status.filter(|status| status.selector == self.standing.selector);
+        let before = same_revision.map_or(&[][..], |status| &status.components);
+        let heard = self.world.heard.troubles.as_ref();
+        let (components, news) = components::components(&revision.spec, heard, before);
+        (self.standing.components, self.standing.news) = (components, news);
     }
 
     /// The plan that is to be there, as it is or new.
@@ -210,12 +234,13 @@ impl Course<'_> {
             .max(revision.workers)
     }
 
-    /// Applies what is not as it should be, and removes what should not be there. The revision's plan stays, even while
-    /// it is not known what should be in it.
-    fn write(&mut self, revision: &str, desired: Vec<Desired>) {
+    /// Applies what is not as it should be, and removes what should not be there. The revision's plan and scripts stay, even
+    /// while it is not known what should be in them.
+    fn write(&mut self, revision: &str, desired: Vec<Desired>, mounts: &[Mount]) {
         let plan = objects::plan_name(self.owner.name, revision);
         let wanted = |there: &There| {
             there.name == plan
+                || mounts.iter().any(|mount| mount.config_map == there.name)
                 || desired
                     .iter()
                     .any(|desired| (desired.kind, &desired.name) == (there.kind, &there.name))
@@ -231,7 +256,7 @@ impl Course<'_> {
             if there.is_some_and(|there| covers(&there.body, &desired.body)) {
                 continue;
             }
-            let is_plan = desired.kind.kind == "ConfigMap";
+            let is_plan = desired.kind.kind == "ConfigMap" && desired.name == plan;
             match there {
                 None if is_plan => self.written.create = Some(desired),
                 Some(there) if is_plan => {
@@ -273,8 +298,11 @@ impl Course<'_> {
         let is_waiting = standing.epoch > 0 && !standing.runs() || standing.progress.is_some() || is_news;
         let look_again = if is_waiting || self.written.is_new_plan {
             SOON
-        } else if !standing.complete && self.world.topology.spec.is_bounded() && standing.rejected.is_none() {
+        } else if !standing.complete && self.world.topology.spec.may_complete() && standing.rejected.is_none()
+        {
             BOUNDED
+        } else if !standing.complete && scripts::has_programs(&self.world.topology.spec) {
+            PROGRAMS
         } else {
             IDLE
         };

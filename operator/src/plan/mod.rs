@@ -10,12 +10,14 @@
 //! Invariants: the same world gives the same decision; a world that is as it should be gives one that writes nothing; a
 //! spec that cannot run changes nothing of what runs.
 
+mod components;
 mod course;
 mod covers;
 mod crew;
 mod objects;
 mod pods;
 mod revision;
+mod scripts;
 mod status;
 
 use std::collections::BTreeMap;
@@ -33,8 +35,10 @@ use objects::{DIGEST_ANNOTATION, Owner};
 use revision::Revision;
 use status::Standing;
 
+pub(crate) use components::{Trouble, Troubles};
 pub(crate) use objects::{Desired, HTTP_PORT, PLAN_KEY};
 pub(crate) use pods::{PodView, quote};
+pub(crate) use scripts::{Contents, sources};
 pub(crate) use status::Notice;
 
 /// The longest plan that a ConfigMap takes, with room for its metadata.
@@ -44,6 +48,8 @@ const MAX_PLAN: usize = 1_000_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) worker_image: String,
+    /// The image of workers that run scripts.
+    pub(crate) script_worker_image: String,
     pub(crate) worker_role: String,
 }
 
@@ -65,6 +71,8 @@ pub(crate) struct Heard {
     /// The newest epoch that is known.
     pub(crate) newest: u64,
     pub(crate) complete: bool,
+    /// What went wrong at components, where all workers were asked.
+    pub(crate) troubles: Option<Troubles>,
     /// The newest plan, where it was asked for.
     pub(crate) plan: Option<String>,
 }
@@ -76,6 +84,8 @@ pub(crate) struct World<'a> {
     pub(crate) objects: Vec<There>,
     pub(crate) pods: Vec<PodView>,
     pub(crate) heard: Heard,
+    /// What is in the ConfigMaps that its scripts come from, as far as they are there.
+    pub(crate) config_maps: BTreeMap<String, Contents>,
     /// Why the API server takes no pod.
     pub(crate) refused: Option<String>,
     /// How long workers have been away.
@@ -142,7 +152,7 @@ pub(crate) fn decide(world: &World<'_>, settings: &Settings) -> Result<Decision,
         .as_ref()
         .map(|kept| kept.plan().revision.clone())
         .or_else(|| world.revision_of_workers());
-    let wish = wish(owner.name, spec);
+    let wish = wish(&owner, spec, &world.config_maps);
     let mut course = Course {
         world,
         settings,
@@ -176,14 +186,20 @@ pub(crate) fn decide(world: &World<'_>, settings: &Settings) -> Result<Decision,
 }
 
 /// The revision that the spec asks for, or why it cannot run.
-fn wish(name: &str, spec: &TopologySpec) -> Result<Revision, (&'static str, String)> {
+fn wish(
+    owner: &Owner<'_>,
+    spec: &TopologySpec,
+    config_maps: &BTreeMap<String, Contents>,
+) -> Result<Revision, (&'static str, String)> {
     let graph = spec.graph().map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         ("InvalidTopology", quote(&faults.join("; ")))
     })?;
-    let graph_spec = spec
+    let mut graph_spec = spec
         .graph_spec()
         .map_err(|error| ("InvalidTopology", error.to_string()))?;
+    scripts::place(&mut graph_spec, owner.namespace, config_maps)
+        .map_err(|message| ("ScriptMissing", message))?;
     let workers = &spec.workers;
     let revision = Revision::new(
         graph,
@@ -192,7 +208,7 @@ fn wish(name: &str, spec: &TopologySpec) -> Result<Revision, (&'static str, Stri
         workers.replicas,
         workers.image.clone(),
     );
-    let size = plan_size(name, &revision);
+    let size = plan_size(owner.name, &revision);
     if size > MAX_PLAN {
         let message = format!(
             "the topology's plan has {size} bytes, and {MAX_PLAN} fit; take fewer or smaller components, or part it into \

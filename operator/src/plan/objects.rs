@@ -7,9 +7,12 @@
 //! per topology    ServiceAccount NAME-worker, RoleBinding NAME-worker (to the chart's ClusterRole),
 //!                 NetworkPolicy NAME-worker, PodDisruptionBudget NAME-worker
 //! per revision    Service NAME-REVISION (headless), StatefulSet NAME-REVISION, ConfigMap NAME-REVISION-plan
+//! per content     ConfigMap NAME-script-DIGEST ([`super::scripts`])
 //! ```
 
 use serde_json::{Value, json};
+
+use super::scripts::{self, Mount};
 
 use crate::owned::{IMAGE_ANNOTATION, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL, TOPOLOGY_LABEL};
 
@@ -43,6 +46,8 @@ pub(crate) struct Workers<'a> {
     pub(crate) image: &'a str,
     pub(crate) replicas: u32,
     pub(crate) drain_timeout_ms: u64,
+    /// The files of scripts.
+    pub(crate) scripts: &'a [Mount],
 }
 
 /// An object as it should be.
@@ -115,7 +120,13 @@ fn labels(owner: &Owner<'_>, revision: Option<&str>) -> Value {
     labels
 }
 
-fn object(owner: &Owner<'_>, kind: &str, name: String, revision: Option<&str>, rest: Value) -> Desired {
+pub(super) fn object(
+    owner: &Owner<'_>,
+    kind: &str,
+    name: String,
+    revision: Option<&str>,
+    rest: Value,
+) -> Desired {
     let kind = Kind::named(kind).expect("it is one of the operator's kinds");
     let mut body = json!({
         "apiVersion": kind.api_version(),
@@ -220,6 +231,11 @@ fn service(owner: &Owner<'_>, revision: &str) -> Desired {
 fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
     let name = revision_name(owner.name, workers.revision);
     let grace = workers.drain_timeout_ms.div_ceil(1000) + GRACE_SECONDS;
+    let mut volumes = vec![
+        json!({"name": "volume", "emptyDir": {}}),
+        json!({"name": "tmp", "emptyDir": {}}),
+    ];
+    volumes.extend(scripts::volumes(workers.scripts));
     let rest = json!({
         "spec": {
             "replicas": workers.replicas,
@@ -254,10 +270,7 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
                         },
                     }],
                     "containers": [container(owner, workers)],
-                    "volumes": [
-                        {"name": "volume", "emptyDir": {}},
-                        {"name": "tmp", "emptyDir": {}},
-                    ],
+                    "volumes": volumes,
                 },
             },
         },
@@ -270,6 +283,11 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
 fn container(owner: &Owner<'_>, workers: &Workers<'_>) -> Value {
     let field =
         |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    let mut mounts = vec![
+        json!({"name": "volume", "mountPath": "/var/lib/waterspout"}),
+        json!({"name": "tmp", "mountPath": "/tmp"}),
+    ];
+    mounts.extend(scripts::volume_mounts(workers.scripts));
     json!({
         "name": "worker",
         "image": workers.image,
@@ -311,10 +329,7 @@ fn container(owner: &Owner<'_>, workers: &Workers<'_>) -> Value {
             "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [
-            {"name": "volume", "mountPath": "/var/lib/waterspout"},
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
+        "volumeMounts": mounts,
     })
 }
 
@@ -335,6 +350,7 @@ mod tests {
             image: "registry.example.com/worker:1",
             replicas: 2,
             drain_timeout_ms: 5_000,
+            scripts: &[],
         };
         let mut objects = objects(&owner, &workers);
         objects.push(plan_map(&owner, "1a2b3c4d", "{}"));

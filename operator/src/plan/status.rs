@@ -5,7 +5,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use waterspout_api::resource::{TopologyState, TopologyStatus};
+use waterspout_api::resource::{ComponentStatus, TopologyState, TopologyStatus};
 
 /// How a topology stands.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +26,11 @@ pub(crate) struct Standing {
     pub(crate) paused: bool,
     /// What goes on: a reason and a sentence.
     pub(crate) progress: Option<(&'static str, String)>,
-    /// Why workers do not run.
-    pub(crate) trouble: Option<(&'static str, String)>,
+    /// Why workers do not run, or a component does not.
+    pub(crate) trouble: Option<(String, String)>,
+    pub(crate) components: Vec<ComponentStatus>,
+    /// What is new of components.
+    pub(crate) news: Vec<Notice>,
 }
 
 /// Something that people should see.
@@ -36,6 +39,8 @@ pub(crate) struct Notice {
     pub(crate) is_warning: bool,
     pub(crate) reason: String,
     pub(crate) note: String,
+    /// The component that it is about. What is about others is told apart.
+    pub(crate) about: Option<String>,
 }
 
 /// The status, and what is new in it.
@@ -45,7 +50,7 @@ pub(crate) fn status(
     now: Timestamp,
 ) -> (TopologyStatus, Vec<Notice>) {
     let known = before.map_or(&[][..], |before| &before.conditions);
-    let wanted: [(&str, bool, &str, String); 6] = [
+    let wanted: [Wanted<'_>; 6] = [
         accepted(standing),
         ready(standing),
         progressing(standing),
@@ -53,7 +58,7 @@ pub(crate) fn status(
         paused(standing),
         completed(standing),
     ];
-    let mut notices = Vec::new();
+    let mut notices = standing.news.clone();
     let mut conditions = Vec::new();
     for (kind, is_true, reason, message) in wanted {
         let status = if is_true { "True" } else { "False" };
@@ -87,6 +92,7 @@ pub(crate) fn status(
         ready_replicas: Some(standing.ready),
         selector: standing.selector.clone(),
         epoch: i64::try_from(epoch).ok().filter(|&epoch| epoch > 0),
+        components: standing.components.clone(),
         conditions,
     };
     (status, notices)
@@ -117,16 +123,16 @@ fn state(standing: &Standing) -> TopologyState {
     }
 }
 
-type Wanted = (&'static str, bool, &'static str, String);
+type Wanted<'a> = (&'static str, bool, &'a str, String);
 
-fn accepted(standing: &Standing) -> Wanted {
+fn accepted(standing: &Standing) -> Wanted<'_> {
     match &standing.rejected {
         Some((reason, message)) => ("Accepted", false, reason, message.clone()),
         None => ("Accepted", true, "Valid", "the topology can run".to_owned()),
     }
 }
 
-fn ready(standing: &Standing) -> Wanted {
+fn ready(standing: &Standing) -> Wanted<'_> {
     let (ready, wanted) = (standing.ready, standing.wanted);
     if standing.complete {
         let message = "all input is processed".to_owned();
@@ -155,7 +161,7 @@ fn ready(standing: &Standing) -> Wanted {
     ("Ready", true, "Running", message)
 }
 
-fn progressing(standing: &Standing) -> Wanted {
+fn progressing(standing: &Standing) -> Wanted<'_> {
     if let Some((reason, message)) = &standing.progress {
         return ("Progressing", true, reason, message.clone());
     }
@@ -179,7 +185,7 @@ fn progressing(standing: &Standing) -> Wanted {
     )
 }
 
-fn degraded(standing: &Standing) -> Wanted {
+fn degraded(standing: &Standing) -> Wanted<'_> {
     match &standing.trouble {
         Some((reason, message)) => ("Degraded", true, reason, message.clone()),
         None => (
@@ -191,7 +197,7 @@ fn degraded(standing: &Standing) -> Wanted {
     }
 }
 
-fn paused(standing: &Standing) -> Wanted {
+fn paused(standing: &Standing) -> Wanted<'_> {
     if !standing.paused || standing.complete {
         return ("Paused", false, "NotPaused", "the spouts may run".to_owned());
     }
@@ -203,7 +209,7 @@ fn paused(standing: &Standing) -> Wanted {
     ("Paused", false, "Pausing", message)
 }
 
-fn completed(standing: &Standing) -> Wanted {
+fn completed(standing: &Standing) -> Wanted<'_> {
     if standing.complete {
         let message = "all spouts have ended, and all their tuples are processed".to_owned();
         ("Complete", true, "AllProcessed", message)
@@ -229,6 +235,7 @@ fn notice(kind: &str, is_true: bool, reason: &str, message: &str) -> Option<Noti
         is_warning,
         reason: reason.to_owned(),
         note: message.to_owned(),
+        about: None,
     })
 }
 
@@ -266,7 +273,7 @@ mod tests {
 
     #[test]
     fn how_a_topology_stands_is_said_in_conditions() {
-        let trouble = Some(("ImageUnavailable", "no image".to_owned()));
+        let trouble = Some(("ImageUnavailable".to_owned(), "no image".to_owned()));
         let rejected = Some(("InvalidGraph", "no such component".to_owned()));
         let cases = [
             (

@@ -1,5 +1,7 @@
 //! Decisions about whole worlds: a toy cluster does what is decided, and its pods and workers follow at once.
 
+mod scripts;
+
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use waterspout_api::resource::TopologyState;
@@ -48,6 +50,7 @@ struct Toy {
     objects: Vec<There>,
     pods: Vec<PodView>,
     heard: Heard,
+    config_maps: BTreeMap<String, Contents>,
     next_uid: u64,
     /// Workers carry plans out.
     obeys: bool,
@@ -60,6 +63,7 @@ impl Toy {
             objects: Vec::new(),
             pods: Vec::new(),
             heard: Heard::default(),
+            config_maps: BTreeMap::new(),
             next_uid: 100,
             obeys: true,
         }
@@ -71,6 +75,7 @@ impl Toy {
             objects: self.objects.clone(),
             pods: self.pods.clone(),
             heard: self.heard.clone(),
+            config_maps: self.config_maps.clone(),
             refused: None,
             away: BTreeMap::new(),
             draining: Duration::ZERO,
@@ -78,6 +83,7 @@ impl Toy {
         };
         let settings = Settings {
             worker_image: "worker:1".to_owned(),
+            script_worker_image: "script-worker:1".to_owned(),
             worker_role: "waterspout-worker".to_owned(),
         };
         decide(&world, &settings).expect("a decision")
@@ -149,6 +155,7 @@ impl Toy {
                 started: plan.epoch.0,
                 newest: plan.epoch.0,
                 complete: self.heard.complete,
+                troubles: self.heard.troubles.clone(),
                 plan: Some(plan.to_json()),
             };
         }

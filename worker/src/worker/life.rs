@@ -123,6 +123,8 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
                 biased;
                 _ = failures.changed() => {
                     if let Some(failure) = failures.borrow_and_update().clone() {
+                        self.status.failed(&failure);
+                        self.publish()?;
                         return Err(failure.into());
                     }
                 }
@@ -493,7 +495,6 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         self.set_progress();
         let status = self.status.status();
         (self.watch)(&status);
-        self.volume.write(STATUS, &status)?;
-        Ok(())
+        self.volume.write(STATUS, &status).map_err(Into::into)
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn start(start: Start) -> Result<Started, WorkerError> {
     let me = start.me;
     let volume = Volume::in_memory(&start.files);
     let plan = Arc::new(start.plan);
-    let status = Arc::new(StatusSource::new(me, start.components.measures().clone()));
+    let status = Arc::new(StatusSource::new(me, &start.components));
     let machine = epochs::machine(me, &volume)?;
     let (receiver, news) = Receiver::new(Arc::clone(&plan), Arc::clone(&machine));
     let watched = Arc::new(Watched {

@@ -60,6 +60,7 @@ impl Keeper {
                         ),
                         _ => format!("the program '{program}' cannot be started: {error}"),
                     };
+                    self.shared.troubles.died(&why, false);
                     return self.shared.tell(Event::GaveUp(why));
                 }
             };
@@ -71,8 +72,11 @@ impl Keeper {
                 deaths = 0;
             }
             deaths += 1;
-            let said = state.last_error.take().or_else(|| lines.tail());
+            let said = state.last_error.take();
+            let has_said = said.is_some();
+            let said = said.or_else(|| lines.tail());
             let why = said.map_or_else(|| why.clone(), |said| format!("{why}: {said}"));
+            state.is_failing = true;
             state.is_ready = false;
             let most = if state.was_ever_ready {
                 self.bounds.restarts
@@ -80,6 +84,7 @@ impl Keeper {
                 self.bounds.restarts.min(MAX_FALSE_STARTS)
             };
             drop(state);
+            self.shared.troubles.died(&why, has_said);
             if deaths > most {
                 return self.shared.tell(Event::GaveUp(why));
             }
