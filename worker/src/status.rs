@@ -34,6 +34,9 @@ pub struct WorkerStatus {
     pub phase: String,
     /// Whether all bounded spouts have ended and all is worked off.
     pub complete: bool,
+    /// Streams of others that were ended for what came on them.
+    #[serde(default)]
+    pub refused: u64,
     /// The tasks of this worker.
     pub tasks: Vec<TaskStatus>,
     /// What went wrong at tasks of this worker.
@@ -233,6 +236,7 @@ impl StatusSource {
             newest_epoch: progress.newest_epoch,
             phase: progress.phase,
             complete: progress.complete,
+            refused: self.transport.get().map_or(0, |transport| transport.refused()),
             tasks: self.node.get().map_or_else(Vec::new, |node| self.tasks(node)),
             troubles: self.troubles.all(),
             peers: self

@@ -347,6 +347,9 @@ impl Epochs {
 
     /// Takes in a part of a copy. Parts come in order; one that does not fit begins nothing.
     pub(super) fn hear_part(&mut self, from: PeerId, part: CopyPart) -> Result<(), WorkerError> {
+        if !inbound::is_named(&self.machine(), from) {
+            return Ok(());
+        }
         let known = self
             .incoming
             .iter()
