@@ -21,6 +21,7 @@ use super::host::{Bounds, Event, MAX_WAITING, Shared, lock};
 use super::lines::Lines;
 use super::memory;
 use super::spawn::{Program, Running, spawn};
+use crate::orphans;
 
 /// How often its memory is looked at.
 const LOOK_AT_MEMORY: Duration = Duration::from_millis(250);
@@ -283,6 +284,8 @@ impl Keeper {
         // The group has the program's number, and lives as long as one of its processes does.
         let _ = killpg(Pid::from_raw(running.child.id() as i32), Signal::SIGKILL);
         let status = status.or_else(|| running.child.wait().ok());
+        // What has left the group.
+        orphans::end_marked(&running.mark);
         for (stream, file) in &mut running.logs {
             lines.read(stream, file);
         }
