@@ -60,6 +60,8 @@ struct Roots<'a> {
     /// No root failed lately, and a root's key is its message id: there is nothing to look up.
     is_plain: bool,
     now: u64,
+    /// How many bytes the task has emitted in all when the spout is to wait.
+    stop_at: u64,
 }
 
 /// Where a root goes.
@@ -201,6 +203,9 @@ impl EmitRoot for Roots<'_> {
 
     #[inline]
     fn room(&self) -> usize {
+        if self.output.bytes() >= self.stop_at {
+            return 0;
+        }
         self.ledger.room()
     }
 }
@@ -339,6 +344,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
                 ids_last: self.ids_last,
                 is_tracked: self.is_tracked,
                 now,
+                stop_at,
             };
             match self.spout.poll(&mut roots)? {
                 Polled::More => self.poll_at = 0,
