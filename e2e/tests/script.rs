@@ -413,3 +413,77 @@ binaryData: {bytes: AP8=}
     assert!(!finished.status.success());
     assert!(finished.stderr.contains("ConfigMap 'code'"), "{finished:?}");
 }
+
+/// A bolt that speaks Storm's protocol without a library: emits a word before it gets any, and others with their length.
+const MULTILANG: &str = r#"
+import json, os, sys
+def read():
+    lines = []
+    while True:
+        line = sys.stdin.readline()
+        if line == 'end\n':
+            return json.loads(''.join(lines))
+        if not line:
+            sys.exit()
+        lines.append(line)
+def send(message):
+    sys.stdout.write(json.dumps(message, ensure_ascii=False) + '\nend\n')
+    sys.stdout.flush()
+def emit(anchors, *values):
+    send({'command': 'emit', 'anchors': anchors, 'tuple': values, 'need_task_ids': False})
+sys.stdin.reconfigure(encoding='utf-8')
+sys.stdout.reconfigure(encoding='utf-8')
+setup = read()
+open(os.path.join(setup['pidDir'], str(os.getpid())), 'w').close()
+send({'pid': os.getpid()})
+emit([], 'früh', 4)
+failed = set()
+while True:
+    tuple = read()
+    if tuple['stream'] == '__heartbeat':
+        send({'command': 'sync'})
+    elif tuple['tuple'][0] not in failed and len(failed) < 2:
+        failed.add(tuple['tuple'][0])
+        send({'command': 'fail', 'id': tuple['id']})
+    else:
+        word = tuple['tuple'][0]
+        emit([tuple['id']], word, len(word))
+        send({'command': 'ack', 'id': tuple['id']})
+"#;
+
+#[test]
+fn scripts_take_non_ascii_words_emit_during_initialise_and_replay_on_fail() {
+    let (directory, path) = manifest(
+        "apiVersion: waterspout.dev/v1alpha1
+kind: Topology
+metadata: {name: words}
+spec:
+  spouts:
+  - name: words
+    file: {path: words.txt}
+    streams: [{fields: [word]}]
+  bolts:
+  - name: lengths
+    inputs: [{from: words}]
+    command: {argv: [python3, bolt.py], protocol: Multilang}
+    streams: [{fields: [word, length]}]
+  - name: out
+    inputs: [{from: lengths, global: {}}]
+    stdout: {}
+",
+    );
+    std::fs::write(directory.path().join("bolt.py"), MULTILANG).unwrap();
+    std::fs::write(
+        directory.path().join("words.txt"),
+        "größer\n日本語\n🌊🌊\nnathan\n",
+    )
+    .unwrap();
+    let finished = run(&path, &[]);
+    assert!(finished.status.success(), "{finished:?}");
+    let mut lines: Vec<&str> = finished.stdout.lines().collect();
+    lines.sort_unstable();
+    let mut expected = ["früh\t4", "größer\t6", "日本語\t3", "🌊🌊\t2", "nathan\t6"];
+    expected.sort_unstable();
+    assert_eq!(lines, expected);
+    assert!(finished.stderr.contains(" 2 failed"), "{finished:?}");
+}
