@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
+use waterspout_worker::component::generator;
+
+use crate::workloads::SENTENCE;
 
 /// A system.
 pub(crate) struct Peer {
@@ -51,7 +54,12 @@ impl Peer {
             .ancestors()
             .nth(2)
             .context("it lies in a folder of its profile")?;
-        let folder = target.join("peers").join(&self.name);
+        let all = target.join("peers");
+        std::fs::create_dir_all(&all).with_context(|| format!("make '{}'", all.display()))?;
+        let sentences = all.join("sentences.txt");
+        std::fs::write(&sentences, generator::sentences(&SENTENCE).join("\n"))
+            .with_context(|| format!("write '{}'", sentences.display()))?;
+        let folder = all.join(&self.name);
         let output = Command::new(&self.program)
             .arg(&folder)
             .arg(workload)
