@@ -1,7 +1,7 @@
 //! Fuzzing on a stable compiler: a target is a test that reads bytes, and this gives it bytes that were changed at random.
 //!
 //! Owns: the corpus of each target (`corpus/TARGET`), how long a target runs, what becomes of an input that fails. Leaves
-//! to others: the changes ([`mutate`]), the targets, which are tests beside what they read. What guides it is what a
+//! to others: the changes (`mutate`), the targets, which are tests beside what they read. What guides it is what a
 //! target gives back: an input that behaves as none before is kept and changed further.
 //!
 //! In the tests a target gets the same few thousand inputs each time. `cargo xtask fuzz` runs it for as long as one likes,

@@ -1,7 +1,7 @@
 //! What the dead left behind: the programs of scripts, and what they started.
 //!
 //! Owns: finding and killing them, in two ways: what falls to this process because it is the subreaper above the dead
-//! ([`end`], [`end_others`]), and what bears the mark that a program is started with, wherever it is ([`end_marked`]). Leaves
+//! ([`end`], [`end_others`]), and what bears the mark that a program is started with, wherever it is (`end_marked`). Leaves
 //! to others: when ([`crate::parent`], the keeper of a program). A program asks the kernel to be killed with its worker, but
 //! what it started in turn does not.
 
