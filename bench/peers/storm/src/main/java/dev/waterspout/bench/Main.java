@@ -67,9 +67,9 @@ public final class Main {
         figures.printf("{\"suffix\": \"-busy\", \"unit\": \"%% of a core\", \"value\": %.1f}%n", busy);
       }
       figures.flush();
+      // The cluster's own end may fail by a timer of a worker that is gone.
+      Runtime.getRuntime().halt(0);
     }
-    // Some of its threads are no daemons.
-    System.exit(0);
   }
 
   /** A spout, a bolt in Python by multilang, a sink. */
