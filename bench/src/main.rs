@@ -4,6 +4,7 @@
 //! gives ([`measure`]). Every workload runs in processes of their own, as a worker does in a pod; this program is their
 //! program, too.
 
+mod baseline;
 mod components;
 mod crew;
 mod measure;
@@ -18,6 +19,7 @@ use clap::{Parser, ValueEnum};
 use serde_json::json;
 use waterspout_worker::program::{self, WorkerArgs};
 
+use baseline::Baseline;
 use measure::Figure;
 use workloads::Workload;
 
@@ -39,6 +41,9 @@ struct Args {
     /// Run them in other systems, too, where those have them; see bench/peers/README.md
     #[arg(long)]
     peers: bool,
+    /// Keep the rates in bench/baseline.json, for later runs to be compared with
+    #[arg(long)]
+    keep: bool,
     /// How the figures are written
     #[arg(long, default_value = "text")]
     output: Output,
@@ -70,6 +75,7 @@ fn main() -> anyhow::Result<ExitCode> {
 fn bench(args: &Args) -> anyhow::Result<()> {
     let python = scripts::python()?;
     let peers = if args.peers { peers::all()? } else { Vec::new() };
+    let mut baseline = Baseline::load()?;
     let all = [workloads::all(), scripts::all(&python)].concat();
     for workload in choose(&all, &args.names)? {
         let mut runs: Vec<Vec<Figure>> = Vec::new();
@@ -96,6 +102,11 @@ fn bench(args: &Args) -> anyhow::Result<()> {
                 &values,
             );
             writeln!(std::io::stdout(), "{line}")?;
+            let median = values[values.len() / 2];
+            if let Some(fall) = baseline.fall(&name, figure.unit, median) {
+                writeln!(std::io::stderr(), "{fall}")?;
+            }
+            baseline.keep(&name, figure.unit, median);
         }
         for peer in &peers {
             let runs: Vec<_> = (0..args.runs)
@@ -119,6 +130,9 @@ fn bench(args: &Args) -> anyhow::Result<()> {
                 writeln!(std::io::stdout(), "{line}")?;
             }
         }
+    }
+    if args.keep {
+        baseline.write()?;
     }
     Ok(())
 }

@@ -200,26 +200,23 @@ fn footprint(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-/// How many tuples the last component has worked on.
-fn output(crew: &Crew) -> anyhow::Result<u64> {
+/// How many tuples the last component has worked on, and whether its worker has lost the other one.
+fn output(crew: &Crew) -> anyhow::Result<(u64, bool)> {
     let status = crew.status(0)?;
-    Ok(status
-        .tasks
-        .iter()
-        .filter(|task| task.component == "null")
-        .map(|task| task.executed)
-        .sum())
+    let ends = status.tasks.iter().filter(|task| task.component == "null");
+    let has_lost = status.peers.iter().any(|peer| peer.losses > 0);
+    Ok((ends.map(|task| task.executed).sum(), has_lost))
 }
 
 /// Watches the output from now on: the longest time without any, and when as much has come out as should have.
 fn watch(crew: &Crew, rate: f64) -> anyhow::Result<(f64, f64)> {
-    let (from, before) = (Instant::now(), output(crew)?);
+    let (from, (before, _)) = (Instant::now(), output(crew)?);
     let (mut seen, mut seen_at, mut gap) = (before, from, Duration::ZERO);
     let mut caught_up = None;
     while from.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(5));
         let now = Instant::now();
-        let count = output(crew)?;
+        let (count, has_lost) = output(crew)?;
         if count > seen {
             gap = gap.max(now - seen_at);
             (seen, seen_at) = (count, now);
@@ -228,7 +225,7 @@ fn watch(crew: &Crew, rate: f64) -> anyhow::Result<(f64, f64)> {
         // A tenth of a second's worth may be on its way.
         if count as f64 + rate / 10.0 >= due {
             let since = *caught_up.get_or_insert(now);
-            if gap > Duration::from_millis(50) && now - since > Duration::from_secs(1) {
+            if has_lost && now - since > Duration::from_secs(1) {
                 return Ok((gap.as_secs_f64(), (since - from).as_secs_f64()));
             }
         } else {

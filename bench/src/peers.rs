@@ -8,11 +8,16 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
+use waterspout_worker::component::generator;
+
+use crate::workloads::SENTENCE;
 
 /// A system.
 pub(crate) struct Peer {
     pub(crate) name: String,
     program: PathBuf,
+    /// Its own, to build in and to keep what it fetches.
+    folder: PathBuf,
 }
 
 /// A figure as a peer prints it.
@@ -24,9 +29,19 @@ pub(crate) struct Printed {
     pub(crate) value: f64,
 }
 
-/// All of them, by name.
+/// All of them, by name. What they share is written where they look for it.
 pub(crate) fn all() -> anyhow::Result<Vec<Peer>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+    let own = std::env::current_exe().context("find this program's own file")?;
+    let target = own
+        .ancestors()
+        .nth(2)
+        .context("it lies in a folder of its profile")?;
+    let target = target.join("peers");
+    std::fs::create_dir_all(&target).with_context(|| format!("make '{}'", target.display()))?;
+    let sentences = target.join("sentences.txt");
+    std::fs::write(&sentences, generator::sentences(&SENTENCE).join("\n"))
+        .with_context(|| format!("write '{}'", sentences.display()))?;
     let entries = std::fs::read_dir(&folder).with_context(|| format!("read '{}'", folder.display()))?;
     let mut found = Vec::new();
     for entry in entries {
@@ -36,7 +51,12 @@ pub(crate) fn all() -> anyhow::Result<Vec<Peer>> {
         let program = path.join("run");
         if let (true, Some(name)) = (program.is_file(), path.file_name()) {
             let name = name.to_string_lossy().into_owned();
-            found.push(Peer { name, program });
+            let folder = target.join(&name);
+            found.push(Peer {
+                name,
+                program,
+                folder,
+            });
         }
     }
     found.sort_by(|one, other| one.name.cmp(&other.name));
@@ -46,14 +66,8 @@ pub(crate) fn all() -> anyhow::Result<Vec<Peer>> {
 impl Peer {
     /// Runs a workload once; no figures if the system does not have it.
     pub(crate) fn run(&self, workload: &str, python: &Path) -> anyhow::Result<Vec<Printed>> {
-        let own = std::env::current_exe().context("find this program's own file")?;
-        let target = own
-            .ancestors()
-            .nth(2)
-            .context("it lies in a folder of its profile")?;
-        let folder = target.join("peers").join(&self.name);
         let output = Command::new(&self.program)
-            .arg(&folder)
+            .arg(&self.folder)
             .arg(workload)
             .arg(python)
             .stdin(Stdio::null())

@@ -5,6 +5,7 @@
 //! ([`crate::scripts`]).
 
 use serde_json::{Value, json};
+use waterspout_core::component::generator::SentenceShape;
 use waterspout_core::graph::{ComponentSpec, GraphSpec, GroupingSpec, InputSpec, Role, StreamSpec};
 use waterspout_core::plan::DeliveryMode;
 
@@ -44,6 +45,13 @@ pub(crate) enum Measure {
     /// Tuples a second through a program beside the worker, how busy it is, and how long it takes to start.
     Script,
 }
+
+/// The sentences of the word counts.
+pub(crate) const SENTENCE: SentenceShape = SentenceShape {
+    words: 10,
+    vocabulary: 5000,
+    seed: 0,
+};
 
 /// All workloads.
 pub(crate) fn all() -> Vec<Workload> {
@@ -182,7 +190,7 @@ fn crowd() -> GraphSpec {
 
 fn word_count(counts: u32) -> GraphSpec {
     let by_word = GroupingSpec::Fields(vec!["word".to_owned()]);
-    let sentence = json!({"shape": {"sentence": {"words": 10, "vocabulary": 5000}}});
+    let sentence = json!({"shape": {"sentence": SENTENCE}});
     let mut split = bolt("split", 2, "spout", GroupingSpec::Shuffle, &["word"]);
     split.kind = "split".to_owned();
     split.config = json!({"field": "line"});

@@ -206,6 +206,9 @@ pub(crate) struct RunArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// End when this process ends (set by `run` itself, where there are programs of scripts)
+    #[arg(long, hide = true)]
+    pub(crate) guard: Option<i32>,
 }
 
 /// The flags of `waterspout new`.
@@ -271,6 +274,11 @@ pub(crate) fn completion(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "waterspout", &mut script);
     script
+}
+
+/// The arguments that this program was started with.
+pub(crate) fn again() -> impl Iterator<Item = OsString> {
+    std::env::args_os().skip(1)
 }
 
 /// The command line with the command that is meant where it begins with a flag of a worker.

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use waterspout_core::frame::{BUNDLES, Frame, FrameBuilder, FrameGroup, GroupId, wire};
 use waterspout_core::ledger::{Change, LedgerEntry};
-use waterspout_core::value::{RowWriter, ValueFault};
+use waterspout_core::value::{Row, RowWriter, Value, ValueFault, check_row};
 
 fn group(number: u8) -> GroupId {
     GroupId {
@@ -128,21 +128,100 @@ fn example() -> Frame {
     builder.ship(0)
 }
 
-#[test]
-fn the_example_in_the_documentation_is_what_is_written() {
+/// The bytes of an example of the page.
+fn documented(name: &str) -> Vec<u8> {
     let page = include_str!("../../docs/reference/wire-format.md");
     let block = page
-        .split("<!-- golden: frame -->\n```\n")
+        .split(&format!("<!-- golden: {name} -->\n```\n"))
         .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
         .unwrap();
-    let documented: String = block.split_whitespace().collect();
+    let digits: String = block.split("```").next().unwrap().split_whitespace().collect();
+    let bytes = digits.as_bytes().chunks(2);
+    bytes
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_examples_in_the_documentation_are_what_is_written_and_are_read() {
     let mut bytes = Vec::new();
     wire::encode(&example(), 7, &mut bytes);
-    let written: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(written, documented);
+    assert_eq!(bytes, documented("frame"));
+    let read = wire::decode(&mut bytes.as_slice(), |stream| (stream == 1).then_some(1));
+    assert_eq!(read, Ok((7, example())));
+
+    let entry = |change| LedgerEntry {
+        group: example().groups[0].group,
+        roots: example().groups[0].roots,
+        change,
+    };
+    let entries = [Change::Xor(example().id), Change::Fail, Change::Renew].map(entry);
+    let mut bytes = Vec::new();
+    wire::encode_entries(&entries, &mut bytes);
+    assert_eq!(bytes, documented("entries"));
+    assert_eq!(wire::decode_entries(&bytes).as_deref(), Ok(entries.as_slice()));
+
+    let map = [("a", Value::Null), ("b", Value::Bool(false))];
+    let values = [
+        Value::Null,
+        Value::Bool(false),
+        Value::Bool(true),
+        Value::Int(-5),
+        Value::Float(2.5),
+        Value::from("é"),
+        Value::Bytes(vec![0, 255]),
+        Value::List(vec![Value::Null, Value::Bool(false)]),
+        Value::Map(map.map(|(key, value)| (key.to_owned(), value)).into()),
+        Value::BigInt(vec![1, 0, 0, 0, 0, 0, 0, 0, 0]),
+        Value::Timestamp(1_720_000_000_000_000),
+    ];
+    let bytes: Vec<u8> = values.iter().flat_map(Value::encode).collect();
+    assert_eq!(bytes, documented("row"));
+    assert_eq!(check_row(&bytes, values.len()), Ok(()));
+    assert!(Row::new(&bytes).iter().map(|value| value.to_value()).eq(values));
+}
+
+/// What the page says of a frame, in numbers.
+#[test]
+fn a_frame_has_the_widths_that_the_documentation_gives() {
+    let several = [
+        (
+            GroupId {
+                spout: 2,
+                life: 1,
+                sequence: 9,
+            },
+            4,
+        ),
+        (
+            GroupId {
+                spout: 5,
+                life: 1,
+                sequence: 1,
+            },
+            7,
+        ),
+    ];
+    let mut builder = FrameBuilder::new(1, 1, 3);
+    builder.push_several(&[0], &several);
+    builder.push(
+        &[6, 255, 44, 1, 0, 0]
+            .iter()
+            .copied()
+            .chain([7; 300])
+            .collect::<Vec<u8>>(),
+        several[0].0,
+        5,
+    );
+    let frame = builder.ship(0);
+    let mut bytes = Vec::new();
+    wire::encode(&frame, 7, &mut bytes);
+    let head = 4 + 8 + 4 + 4 + 2 + 2 + 2;
+    let (groups, bundles, lineage) = (2 * 48, 2 + (2 + 2 * 3), 4 + 2 * 4);
+    // A short row, and one that has its length in 4 bytes.
+    let rows = 1 + (1 + 4) + 1 + 306;
+    assert_eq!(bytes.len(), head + groups + bundles + lineage + rows);
+    assert_eq!(bytes[..4], (bytes.len() as u32 - 4).to_le_bytes());
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn one_operator_runs_at_a_time_with_the_images_of_its_own_version() {
         [
             "run",
             &format!("--worker-image=waterspout.local/worker:{VERSION}"),
+            &format!("--script-worker-image=waterspout.local/script-worker:{VERSION}"),
             "--worker-role=waterspout-worker",
             "--http=0.0.0.0:8080",
             "--log-format=json",
@@ -222,7 +223,10 @@ fn every_setting_of_the_pod_arrives_there_and_the_charts_labels_stay() {
     let digest = format!("sha256:{}", "0a".repeat(32));
     let values = json!({
         "image": {"repository": "registry.example.com/a", "tag": "1", "digest": digest, "pullPolicy": "Always"},
-        "worker": {"image": {"repository": "registry.example.com/b", "tag": "2"}},
+        "worker": {
+            "image": {"repository": "registry.example.com/b", "tag": "2"},
+            "scriptImage": {"repository": "registry.example.com/c", "digest": digest},
+        },
         "imagePullSecrets": [{"name": "registry"}],
         "resources": {"requests": {"cpu": "1"}},
         "nodeSelector": {"disk": "fast"},
@@ -257,6 +261,8 @@ fn every_setting_of_the_pod_arrives_there_and_the_charts_labels_stay() {
     assert_eq!(container["env"], values["extraEnv"]);
     assert_eq!(container["resources"]["requests"]["cpu"], "1");
     assert!(args(&objects).contains(&"--worker-image=registry.example.com/b:2"));
+    let scripts = format!("--script-worker-image=registry.example.com/c@{digest}");
+    assert!(args(&objects).contains(&scripts.as_str()));
 }
 
 #[test]

@@ -156,13 +156,14 @@ fn a_tuple_that_is_an_error_ends_in_the_dead_letters() {
 #[test]
 fn one_attempt_is_counted_against_the_poison_alone() {
     for (workers, lines) in [(1, false), (2, true)] {
-        run(&Case {
+        let finished = run(&Case {
             how: "Panic",
             reason: "panicked",
             workers,
             attempts: 1,
             lines,
         });
+        assert_eq!(restarts(&finished), 1, "{workers} workers, {finished:?}");
     }
 }
 

@@ -46,6 +46,17 @@ fn produce(redis: &RedisServer, stop: &Arc<AtomicBool>) -> std::thread::JoinHand
 
 #[test]
 fn scaling_in_place_moves_tasks_with_their_counts() {
+    scale_counting_by("count: {by: [key]}");
+}
+
+#[test]
+fn scaling_in_place_moves_the_state_of_scripts() {
+    let script = "script: {python: \"def process(tup):\\n    state[tup.key] = state.get(tup.key, 0) + 1\\n    yield (tup.key, state[tup.key])\\n\"}";
+    scale_counting_by(script);
+}
+
+/// Counts keys while the number of workers changes. What arrives of a key are the numbers from 1 on, each once.
+fn scale_counting_by(count: &str) {
     let redis = RedisServer::start();
     let address = redis.address();
     let mut crew = Crew::start(
@@ -64,7 +75,7 @@ spec:
   - name: count
     replicas: 4
     inputs: [{{from: in, fields: [key]}}]
-    count: {{by: [key]}}
+    {count}
     streams: [{{fields: [key, count]}}]
   - name: out
     replicas: 2

@@ -275,7 +275,9 @@ class Words(Spout):
         elif self.next < 300:
             self.next += 1
             word = ['nathan', 'b\\u00f6b', 'joey'][self.next % 3]
-            self.emit([word], tup_id=[word, self.next])
+            tasks = self.emit([word], tup_id=[word, self.next], need_task_ids=True)
+            if tasks != [1]:
+                raise Exception(f'it went to {{tasks}}')
     def fail(self, id):
         self.again.append(id)
 Words(serializer='{name}').run()
@@ -289,6 +291,10 @@ class Count(Bolt):
     def initialize(self, conf, context):
         self.counts = {{}}
         self.failed = set()
+        groupings = context['source->stream->grouping'], context['stream->target->grouping']
+        by_word = {{'type': 'FIELDS', 'fields': ['word']}}
+        if groupings != ({{'words': {{'default': by_word}}}}, {{'default': {{'out': {{'type': 'FIELDS', 'fields': []}}}}}}):
+            raise Exception(f'the groupings are {{groupings}}')
     def process(self, tup):
         word = tup.values[0]
         count = self.counts.get(word, 0)
@@ -382,8 +388,12 @@ data:
     def process(tup):
         return (helper.times(tup.number, context.config['factor']),)
   helper.py: |
+    import os
     def times(a, b):
+        with open(os.path.join(os.path.dirname(__file__), 'bytes'), 'rb') as file:
+            assert file.read() == bytes([0, 255])
         return a * b
+binaryData: {bytes: AP8=}
 ";
     let text = [numbers(3, script, "[{fields: [number]}]").as_str(), sink, code].concat();
     let (_directory, path) = manifest(&text);
@@ -402,4 +412,78 @@ data:
     let finished = run(&path, &[]);
     assert!(!finished.status.success());
     assert!(finished.stderr.contains("ConfigMap 'code'"), "{finished:?}");
+}
+
+/// A bolt that speaks Storm's protocol without a library: emits a word before it gets any, and others with their length.
+const MULTILANG: &str = r#"
+import json, os, sys
+def read():
+    lines = []
+    while True:
+        line = sys.stdin.readline()
+        if line == 'end\n':
+            return json.loads(''.join(lines))
+        if not line:
+            sys.exit()
+        lines.append(line)
+def send(message):
+    sys.stdout.write(json.dumps(message, ensure_ascii=False) + '\nend\n')
+    sys.stdout.flush()
+def emit(anchors, *values):
+    send({'command': 'emit', 'anchors': anchors, 'tuple': values, 'need_task_ids': False})
+sys.stdin.reconfigure(encoding='utf-8')
+sys.stdout.reconfigure(encoding='utf-8')
+setup = read()
+open(os.path.join(setup['pidDir'], str(os.getpid())), 'w').close()
+send({'pid': os.getpid()})
+emit([], 'früh', 4)
+failed = set()
+while True:
+    tuple = read()
+    if tuple['stream'] == '__heartbeat':
+        send({'command': 'sync'})
+    elif tuple['tuple'][0] not in failed and len(failed) < 2:
+        failed.add(tuple['tuple'][0])
+        send({'command': 'fail', 'id': tuple['id']})
+    else:
+        word = tuple['tuple'][0]
+        emit([tuple['id']], word, len(word))
+        send({'command': 'ack', 'id': tuple['id']})
+"#;
+
+#[test]
+fn scripts_take_non_ascii_words_emit_during_initialise_and_replay_on_fail() {
+    let (directory, path) = manifest(
+        "apiVersion: waterspout.dev/v1alpha1
+kind: Topology
+metadata: {name: words}
+spec:
+  spouts:
+  - name: words
+    file: {path: words.txt}
+    streams: [{fields: [word]}]
+  bolts:
+  - name: lengths
+    inputs: [{from: words}]
+    command: {argv: [python3, bolt.py], protocol: Multilang}
+    streams: [{fields: [word, length]}]
+  - name: out
+    inputs: [{from: lengths, global: {}}]
+    stdout: {}
+",
+    );
+    std::fs::write(directory.path().join("bolt.py"), MULTILANG).unwrap();
+    std::fs::write(
+        directory.path().join("words.txt"),
+        "größer\n日本語\n🌊🌊\nnathan\n",
+    )
+    .unwrap();
+    let finished = run(&path, &[]);
+    assert!(finished.status.success(), "{finished:?}");
+    let mut lines: Vec<&str> = finished.stdout.lines().collect();
+    lines.sort_unstable();
+    let mut expected = ["früh\t4", "größer\t6", "日本語\t3", "🌊🌊\t2", "nathan\t6"];
+    expected.sort_unstable();
+    assert_eq!(lines, expected);
+    assert!(finished.stderr.contains(" 2 failed"), "{finished:?}");
 }

@@ -88,6 +88,7 @@ impl ApplyError {
             is_warning: true,
             reason: reason.to_owned(),
             note,
+            about: None,
         })
     }
 }
@@ -251,7 +252,8 @@ impl Writer {
                 },
                 reason: notice.reason.clone(),
                 note: Some(short(&notice.note)),
-                action: "Reconcile".to_owned(),
+                // Notices of one reason and action are one Event, with a count.
+                action: notice.about.clone().unwrap_or_else(|| "Reconcile".to_owned()),
                 secondary: None,
             };
             if let Err(error) = self.recorder.publish(&event, &about).await {

@@ -22,7 +22,7 @@ use crate::RunArgs;
 use crate::apply::{ApplyError, Writer};
 use crate::endpoints::{self, Health};
 use crate::metrics::{Metrics, Outcome};
-use crate::observe::{Caches, ObserveError, topology_of};
+use crate::observe::{Caches, ObserveError, topologies_of, topology_of};
 use crate::plan::{DecideError, Settings, decide};
 
 /// How many topologies are looked at at a time.
@@ -59,6 +59,7 @@ pub(crate) async fn run(args: &RunArgs, shutdown: impl Future<Output = ()>) -> a
     let health = Arc::new(Health::new(Metrics::new()));
     let settings = Settings {
         worker_image: args.worker_image.clone(),
+        script_worker_image: args.script_worker_image.clone(),
         worker_role: args.worker_role.clone(),
     };
     let scopes: Vec<Option<&str>> = if args.namespaces.is_empty() {
@@ -66,7 +67,7 @@ pub(crate) async fn run(args: &RunArgs, shutdown: impl Future<Output = ()>) -> a
     } else {
         args.namespaces.iter().map(|name| Some(name.as_str())).collect()
     };
-    tracing::info!(namespaces = ?args.namespaces, worker_image = args.worker_image, "the operator is up");
+    tracing::info!(namespaces = ?args.namespaces, worker_image = args.worker_image, script_worker_image = args.script_worker_image, "the operator is up");
     let controllers = scopes
         .into_iter()
         .map(|scope| look_after(&client, scope, settings.clone(), Arc::clone(&health)));
@@ -91,9 +92,11 @@ async fn look_after(client: &Client, scope: Option<&str>, settings: Settings, he
         health: Arc::clone(&health),
         failures: Mutex::default(),
     });
+    let known = caches.topologies();
     let mut controller = Controller::for_stream(watches.topologies, caches.topologies())
         .with_config(Config::default().concurrency(CONCURRENCY))
-        .watches_stream(watches.pods, |pod| topology_of(&pod));
+        .watches_stream(watches.pods, |pod| topology_of(&pod))
+        .watches_stream(watches.config_maps, move |map| topologies_of(&known, &map));
     for (kind, coming) in watches.owned {
         controller = controller.owns_stream_with(coming, kind.resource());
     }

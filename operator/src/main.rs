@@ -48,6 +48,9 @@ struct RunArgs {
     /// The image of the workers of new revisions
     #[arg(long, value_name = "IMAGE")]
     worker_image: String,
+    /// The same, of topologies with a component whose code is run by another program: a script or a command
+    #[arg(long, value_name = "IMAGE")]
+    script_worker_image: String,
     /// The ClusterRole that lets workers read their plan and find each other
     #[arg(long, value_name = "NAME", default_value = "waterspout-worker")]
     worker_role: String,

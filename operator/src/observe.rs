@@ -3,16 +3,16 @@
 //! Owns: the caches of the API server's objects, asking workers, and how long something has been so. Leaves to others:
 //! what follows ([`crate::plan`]). Invariant: nothing is decided before every cache is filled once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::stream::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, ListParams, TypeMeta};
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::{Predicate, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -24,13 +24,15 @@ use waterspout_core::plan::ParsedPlan;
 
 use crate::controller::chain;
 use crate::owned::{KINDS, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL, TOPOLOGY_LABEL};
-use crate::plan::{Heard, PodView, There, World, plans, quote};
+use crate::plan::{Contents, Heard, PodView, There, Troubles, World, plans, quote, sources};
 use crate::workers;
 
 /// A watch that says nothing for so long, in seconds, is begun anew: a dead connection is found no other way.
 const WATCH_SECONDS: u32 = 60;
 /// How many workers are asked at most.
 const ASKED: usize = 3;
+/// How often all of them are asked what went wrong, at most.
+const ASK_ALL: Duration = Duration::from_secs(3);
 /// What is remembered of topologies that were not looked at for so long is dropped.
 const FORGET: Duration = Duration::from_secs(3600);
 
@@ -43,6 +45,9 @@ pub(crate) enum ObserveError {
     /// A watch has ended.
     #[error("the watch of {0} has ended")]
     WatchEnded(&'static str),
+    /// A ConfigMap cannot be read.
+    #[error("read ConfigMap '{name}'")]
+    ReadConfigMap { name: String, source: Box<kube::Error> },
     /// Events cannot be listed.
     #[error("list the Events of '{name}'")]
     ListEvents { name: String, source: Box<kube::Error> },
@@ -63,13 +68,27 @@ pub(crate) struct Watches {
     pub(crate) topologies: Coming<Topology>,
     pub(crate) pods: Coming<Pod>,
     pub(crate) owned: Vec<(&'static Kind, Coming<DynamicObject>)>,
+    /// Those of users, of whose scripts some may come.
+    pub(crate) config_maps: Coming<PartialObjectMeta<ConfigMap>>,
 }
 
 /// Since when something of a topology has been so.
 struct Memory {
+    asked_all: Option<Instant>,
     away: BTreeMap<(String, u32), Instant>,
     inactive: Option<Instant>,
     looked: Instant,
+}
+
+impl Memory {
+    fn new(now: Instant) -> Self {
+        Self {
+            asked_all: None,
+            away: BTreeMap::new(),
+            inactive: None,
+            looked: now,
+        }
+    }
 }
 
 impl Caches {
@@ -102,6 +121,7 @@ impl Caches {
             topologies: topologies_coming,
             pods: pods_coming,
             owned: owned_coming,
+            config_maps: watch_config_maps(api(client, namespace)),
         };
         (caches, watches)
     }
@@ -139,7 +159,8 @@ impl Caches {
             .filter_map(|pod| PodView::read(pod))
             .collect();
         let written = plans(&objects, &BTreeMap::new());
-        let watched = on_probation(topology);
+        let watched = watched(topology);
+        let is_time = self.may_ask_all(&uid);
         let mut revisions: Vec<&str> = pods.iter().map(|pod| pod.revision.as_str()).collect();
         revisions.sort_unstable();
         revisions.dedup();
@@ -148,9 +169,15 @@ impl Caches {
             let plan = written.get(revision);
             let is_watched =
                 watched.is_some_and(|watched| watched.strip_prefix(&name) == Some(&format!("-{revision}")));
-            async move { (revision.to_owned(), hear(&crew, plan, is_watched).await) }
+            async move {
+                (
+                    revision.to_owned(),
+                    hear(&crew, plan, is_time || is_watched).await,
+                )
+            }
         });
         let heard: BTreeMap<String, Heard> = futures::future::join_all(asks).await.into_iter().collect();
+        let config_maps = self.config_maps(&namespace, sources(&topology.spec)).await?;
         let refused = self.refused(&namespace, &objects, &pods).await?;
         let (away, draining) = self.remember(
             &uid,
@@ -164,11 +191,34 @@ impl Caches {
             objects,
             pods,
             heard,
+            config_maps,
             refused,
             away,
             draining,
             now: Timestamp::now(),
         })
+    }
+
+    /// What is in these ConfigMaps, as far as they are there. No cache has all of everybody's.
+    async fn config_maps(
+        &self,
+        namespace: &str,
+        names: BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Contents>, ObserveError> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let mut found = BTreeMap::new();
+        for name in names {
+            let same_name = ListParams::default().fields(&format!("metadata.name={name}"));
+            let list = api.list(&same_name).await;
+            let list = list.map_err(|source| ObserveError::ReadConfigMap {
+                name: name.clone(),
+                source: Box::new(source),
+            })?;
+            if let Some(map) = list.items.into_iter().next() {
+                found.insert(name, Contents::of(map));
+            }
+        }
+        Ok(found)
     }
 
     fn objects(&self, name: &str, namespace: &str, owner: &str) -> Vec<There> {
@@ -233,6 +283,18 @@ impl Caches {
             .map(|message| quote(&message)))
     }
 
+    /// Whether it is time to ask all workers again.
+    fn may_ask_all(&self, uid: &str) -> bool {
+        let now = Instant::now();
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = memory.entry(uid.to_owned()).or_insert_with(|| Memory::new(now));
+        let is_time = memory.asked_all.is_none_or(|asked| now - asked >= ASK_ALL);
+        if is_time {
+            memory.asked_all = Some(now);
+        }
+        is_time
+    }
+
     /// How long workers have been away, and how long no spout has run.
     fn remember(
         &self,
@@ -244,11 +306,7 @@ impl Caches {
         let now = Instant::now();
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         memory.retain(|_, memory| now - memory.looked < FORGET);
-        let memory = memory.entry(uid.to_owned()).or_insert_with(|| Memory {
-            away: BTreeMap::new(),
-            inactive: None,
-            looked: now,
-        });
+        let memory = memory.entry(uid.to_owned()).or_insert_with(|| Memory::new(now));
         memory.looked = now;
         let is_live = |revision: &str, index: u32| {
             let mut pods = pods.iter();
@@ -277,10 +335,13 @@ impl Caches {
     }
 }
 
-/// The name of the revision whose workers are all asked how they fare.
-fn on_probation(topology: &Topology) -> Option<&str> {
+/// The name of the revision whose workers are all asked how they fare at each look.
+fn watched(topology: &Topology) -> Option<&str> {
     let release = topology.status.as_ref()?.release.as_ref()?;
-    let is_watched = matches!(release.phase, ReleasePhase::TakingOver | ReleasePhase::Probation);
+    let is_watched = matches!(
+        release.phase,
+        ReleasePhase::Opening | ReleasePhase::TakingOver | ReleasePhase::Probation
+    );
     is_watched.then_some(release.to.as_str())
 }
 
@@ -327,6 +388,36 @@ where
     (store, coming.boxed())
 }
 
+/// Metadata of users' ConfigMaps as they change. Nothing is kept of them.
+fn watch_config_maps(api: Api<PartialObjectMeta<ConfigMap>>) -> Coming<PartialObjectMeta<ConfigMap>> {
+    let config = watcher::Config::default()
+        .timeout(WATCH_SECONDS)
+        .labels(&format!("{MANAGED_LABEL}!={MANAGER}"));
+    watcher(api, config)
+        .default_backoff()
+        .touched_objects()
+        .filter_map(|object| {
+            let object =
+                object.inspect_err(|error| tracing::warn!("watch ConfigMaps of scripts: {}", chain(error)));
+            std::future::ready(object.ok().map(Ok))
+        })
+        .boxed()
+}
+
+/// The topologies some of whose scripts come from a ConfigMap.
+pub(crate) fn topologies_of(
+    topologies: &Store<Topology>,
+    map: &PartialObjectMeta<ConfigMap>,
+) -> Vec<ObjectRef<Topology>> {
+    let name = map.name_any();
+    let (namespace, known) = (map.namespace(), topologies.state());
+    known
+        .iter()
+        .filter(|topology| topology.namespace() == namespace && sources(&topology.spec).contains(&name))
+        .map(|topology| ObjectRef::from_obj(&**topology))
+        .collect()
+}
+
 fn is_of(object: &impl ResourceExt, topology: &str, namespace: &str) -> bool {
     object.labels().get(TOPOLOGY_LABEL).map(String::as_str) == Some(topology)
         && object.namespace().as_deref() == Some(namespace)
@@ -348,8 +439,8 @@ fn there(kind: &'static Kind, object: &Arc<DynamicObject>) -> There {
     }
 }
 
-/// The word of the workers of a revision: of the coordinator, or of others if it does not answer; of all, if it is watched.
-async fn hear(pods: &[&PodView], plan: Option<&ParsedPlan>, is_watched: bool) -> Heard {
+/// The word of the workers of a revision: of the coordinator, or of others if it does not answer; of all, where asked for.
+async fn hear(pods: &[&PodView], plan: Option<&ParsedPlan>, asks_all: bool) -> Heard {
     let coordinator = plan.map(|plan| plan.plan().coordinator.0);
     let mut order: Vec<&PodView> = pods.iter().filter(|pod| pod.is_running).copied().collect();
     order.sort_by_key(|pod| {
@@ -376,19 +467,23 @@ async fn hear(pods: &[&PodView], plan: Option<&ParsedPlan>, is_watched: bool) ->
             Err(error) => tracing::debug!(pod = pod.name, "ask a worker how it stands: {error:#}"),
         }
     }
-    if is_watched {
-        let asks = order.iter().filter_map(|pod| pod.ip).map(workers::ask);
+    if asks_all {
+        let asks = order
+            .iter()
+            .map(|pod| async move { Some((pod, workers::ask(pod.ip?).await.ok()?)) });
+        let mut troubles = Troubles::new();
         // Who does not answer is away, which is seen elsewhere.
-        for word in futures::future::join_all(asks).await.into_iter().flatten() {
+        for (pod, word) in futures::future::join_all(asks).await.into_iter().flatten() {
             heard.deaths += word.starts.saturating_sub(1);
-            heard.pending += word.tasks.iter().map(|task| task.pending).sum::<u64>();
-            heard.acked += word.tasks.iter().map(|task| task.acked).sum::<u64>();
-            heard.failed += word
-                .tasks
-                .iter()
-                .map(|task| task.failed + task.timed_out)
-                .sum::<u64>();
+            for task in &word.tasks {
+                heard.pending += task.pending;
+                heard.acked += task.acked;
+                heard.failed += task.failed + task.timed_out;
+            }
+            let told = word.troubles.into_iter();
+            troubles.extend(told.map(|trouble| (pod.name.clone(), trouble)));
         }
+        heard.troubles = Some(troubles);
     }
     heard
 }

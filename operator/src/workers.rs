@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 
-use crate::plan::HTTP_PORT;
+use crate::plan::{HTTP_PORT, Trouble};
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 8 << 20;
@@ -33,6 +33,8 @@ pub(crate) struct Word {
     /// How often its process has started.
     pub(crate) starts: u64,
     pub(crate) tasks: Vec<TaskWord>,
+    /// What went wrong at tasks.
+    pub(crate) troubles: Vec<Trouble>,
 }
 
 /// What a worker says of a task.

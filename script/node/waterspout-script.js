@@ -409,6 +409,36 @@ class Bolt {
     this.current = null;
     this.finishing = null;
     this.held = new Set();
+    this.isBusy = false;
+    this.ended = [];
+  }
+
+  /** Acks or fails a held tuple: with the answer of its batch, or behind the next answer and what is emitted in it. */
+  end(what, id) {
+    this.held.delete(id);
+    const now = this.out.held.indexOf(id);
+    if (now >= 0) {
+      this.out.held.splice(now, 1);
+      if (what === 'fail') this.out.failed.push(id);
+      return;
+    }
+    this.ended.push([what, [id]]);
+    if (!this.isBusy) this.tellEnded();
+  }
+
+  tellEnded() {
+    this.ended.forEach((message) => send(message));
+    this.ended = [];
+  }
+
+  hear(message) {
+    this.isBusy = true;
+    try {
+      return this.work(message);
+    } finally {
+      this.isBusy = false;
+      this.tellEnded();
+    }
   }
 
   batch([, first, input, , rows]) {
@@ -477,7 +507,7 @@ class Bolt {
     return true;
   }
 
-  hear(message) {
+  work(message) {
     switch (message[0]) {
       case 'batch': return this.batch(message);
       case 'tick':
@@ -604,14 +634,12 @@ async function start(hello) {
     log,
     Timestamp,
     Float,
+    alive() { send(['alive']); },
     hold() { out.held.push(bolt.current); bolt.held.add(bolt.current); return bolt.current; },
-    ack(id) { bolt.held.delete(id); send(['ack', [id]]); },
+    ack(id) { bolt.end('ack', id); },
     fail(id) {
       if (id === undefined) out.failed.push(bolt.current);
-      else {
-        bolt.held.delete(id);
-        send(['fail', [id]]);
-      }
+      else bolt.end('fail', id);
     },
   };
   const script = await load(context, given);

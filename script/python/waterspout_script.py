@@ -4,9 +4,9 @@ A worker runs `python3 waterspout_script.py` for each task of a `script: {python
 `serve(make)`. If the package `msgpack` is there, messages are MessagePack, else JSON.
 
 A script has functions: `process(tup)` makes it a bolt, `spout()` a spout. Beside them it may have `tick()`, `finish()`
-and `pause()`. It is given `context`, `state`, `emit`, `hold`, `ack`, `fail` and `log`. A script with `make(context)`
-returns an object with these as methods, or one with `batch(...)` or `poll(...)`, which is called for many tuples at
-once.
+and `pause()`. It is given `context`, `state`, `emit`, `hold`, `ack`, `fail`, `log` and `alive`. A script with
+`make(context)` returns an object with these as methods, or one with `batch(...)` or `poll(...)`, which is called for
+many tuples at once.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ class Out:
     def _begin(self) -> None:
         self._runs: dict[int, Run] = {}
         self._failed: list[int] = []
-        self._held: list[int] = []
+        self._held: dict[int, bool] = {}
 
     def lists(self, output: int) -> Run:
         """The list of anchors and the list of rows of an output, to be appended to together."""
@@ -271,30 +271,38 @@ class Out:
 
     def hold(self, id: int) -> None:
         """Holds a tuple of the batch: it is not acked by the answer."""
-        self._held.append(id)
+        self._held[id] = True
 
     def ack(self, id: int | list[int]) -> None:
-        """Acks a held tuple, or several."""
-        self.send()
-        self._link.send(["ack", id if isinstance(id, list) else [id]])
+        """Acks a held tuple, or several, behind what was emitted so far."""
+        self._end("ack", id)
 
     def fail_held(self, id: int | list[int]) -> None:
         """Fails a held tuple, or several."""
-        self.send()
-        self._link.send(["fail", id if isinstance(id, list) else [id]])
+        self._failed.extend(self._end("fail", id))
+
+    def _end(self, what: str, id: int | list[int]) -> list[int]:
+        """Tells the worker of tuples of earlier batches. Those of this one, which its answer is about."""
+        ids = id if isinstance(id, list) else [id]
+        of_this = [each for each in ids if self._held.pop(each, False)]
+        earlier = [each for each in ids if each not in of_this] if of_this else ids
+        if earlier:
+            self.send()
+            self._link.send([what, earlier])
+        return of_this
 
     def log(self, level: str, text: object) -> None:
         """Writes a line to the log: Trace, Debug, Info, Warn or Error."""
         self._link.send(["log", level, str(text)])
 
-    def error(self, text: object, trace: str = "") -> None:
-        """Says that something failed."""
-        self._link.send(["error", str(text), trace])
+    def error(self, text: object, trace: str = "", reason: str | None = None) -> None:
+        """Says that something failed, and perhaps why, in a word such as `RequirementsMissing`."""
+        self._link.send(["error", str(text), trace, reason])
 
     def exception(self, error: BaseException) -> None:
-        """Says that an exception was caught."""
+        """Says that an exception was caught. It may have its reason in an attribute `waterspout_reason`."""
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        self.error(f"{type(error).__name__}: {error}", trace)
+        self.error(f"{type(error).__name__}: {error}", trace, getattr(error, "waterspout_reason", None))
 
     def metric(self, name: str, value: float) -> None:
         """Adds to a counter."""
@@ -433,7 +441,7 @@ def _bolt_loop(component: Any, out: Out, link: _Link) -> None:
                 out._begin()
                 out._failed.extend(range(first, first + len(rows)))
                 out.exception(error)
-            out._answer(("done", first), lambda: out._failed, lambda: out._held)
+            out._answer(("done", first), lambda: out._failed, lambda: list(out._held))
         else:
             _other(component, kind, message, out, link)
 
@@ -781,8 +789,20 @@ def load(context: Context) -> Any:
         """Writes a line to the worker's log."""
         outlet().log(level, text)
 
+    def alive() -> None:
+        """Says that work is under way, so that the worker goes on waiting for an answer."""
+        outlet().alive()
+
     module.__dict__.update(
-        context=context, state={}, emit=emit, hold=hold, ack=ack, fail=fail, log=log, Timestamp=Timestamp
+        context=context,
+        state={},
+        emit=emit,
+        hold=hold,
+        ack=ack,
+        fail=fail,
+        log=log,
+        alive=alive,
+        Timestamp=Timestamp,
     )
     with open(path, encoding="utf-8") as file:
         code = compile(file.read(), path, "exec")

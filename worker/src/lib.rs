@@ -13,7 +13,7 @@ pub mod kit;
 pub mod logging;
 pub mod metrics;
 mod mutation;
-mod orphans;
+pub mod orphans;
 pub mod parent;
 pub mod poison;
 pub mod program;

@@ -317,6 +317,15 @@ impl Collector for Shown {
             |worker| worker.starts.saturating_sub(1),
         );
         counters(encoder, &restarts, &worker)?;
+        let refused: Counts<WorkerStatus> = (
+            (
+                "worker_refused_streams",
+                "Streams and connections that were ended for what came on them",
+                None,
+            ),
+            |worker| worker.refused,
+        );
+        counters(encoder, &refused, &worker)?;
         let epoch: Counts<WorkerStatus> = (
             ("worker_epoch", "The epoch that runs on the worker", None),
             |worker| worker.epoch,
@@ -387,7 +396,9 @@ mod tests {
             newest_epoch: 1,
             phase: "Started".to_owned(),
             complete: false,
+            refused: 3,
             tasks: vec![task],
+            troubles: Vec::new(),
             peers: vec![peer],
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Owns: starting the worker's process again when it died, passing signals on, reaping, giving up. Leaves to others:
 //! everything about tuples. A container's restart takes a kubelet seconds; this takes milliseconds. Invariants: no
-//! worker process outlives its parent (it asks the kernel to be killed with it, see [`die_with_parent`]); a process
+//! worker process outlives its parent (it asks the kernel to be killed with it, see [`die_with_parent`]), and nothing that
+//! scripts have started outlives both ([`crate::orphans`]); a process
 //! that ended well or that cannot ever start is not started again.
 
 use std::fs::File;
@@ -32,6 +33,11 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 const MAX_SHORT_LIVES: u32 = 10;
 /// The pause before the second start in a row; it doubles up to a second. The first start again has none.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a parent process hears when the program above it has ended.
+const SUPERVISOR_ENDED: Signal = Signal::SIGUSR1;
+/// How often a process looks whether the one that guards it is there.
+const LOOK_FOR_GUARD: Duration = Duration::from_millis(100);
 
 /// Why the parent could not do its work.
 #[derive(Debug, Error)]
@@ -112,6 +118,24 @@ pub fn die_with_parent(parent: i32) -> Result<(), ParentError> {
         .map_err(|error| ParentError::System("unblock signals", error))?;
     prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(|error| ParentError::System("ask to end with the parent", error))?;
+    check_parent(parent)
+}
+
+/// Asks to hear when the process that started this one ends, however that happens: [`run`] then ends what it started. Call it
+/// first thing in a child.
+///
+/// # Errors
+/// If the parent is gone, or the system refuses.
+pub fn end_with_supervisor(supervisor: i32) -> Result<(), ParentError> {
+    SigSet::from(SUPERVISOR_ENDED)
+        .thread_block()
+        .map_err(|error| ParentError::System("block a signal", error))?;
+    prctl::set_pdeathsig(SUPERVISOR_ENDED)
+        .map_err(|error| ParentError::System("ask to hear of the end of the parent", error))?;
+    check_parent(supervisor)
+}
+
+fn check_parent(parent: i32) -> Result<(), ParentError> {
     if getppid() == Pid::from_raw(parent) {
         Ok(())
     } else {
@@ -122,20 +146,71 @@ pub fn die_with_parent(parent: i32) -> Result<(), ParentError> {
     }
 }
 
+/// Runs a process that has programs of scripts, once. Returns its exit code when nothing of all that is left.
+///
+/// That process calls [`end_with_guard`]. So whichever of the two dies, the other one ends what is left.
+///
+/// # Errors
+/// If the process cannot be started, or the system refuses a call.
+pub fn guard(mut command: Command) -> Result<u8, ParentError> {
+    let signals = block_signals(None)?;
+    prctl::set_child_subreaper(true).map_err(|error| ParentError::System("become a subreaper", error))?;
+    let child = command.spawn().map_err(ParentError::StartWorker)?;
+    let (status, _) = wait(&child, &signals, None)?;
+    orphans::end();
+    Ok(exit_code(status))
+}
+
+/// Ends this process, and the programs of scripts that it has started, when the one ends that guards it. Call it first
+/// thing in a child.
+///
+/// # Errors
+/// If that one is gone, or the system refuses.
+pub fn end_with_guard(guard: i32) -> Result<(), ParentError> {
+    SigSet::all()
+        .thread_unblock()
+        .map_err(|error| ParentError::System("unblock signals", error))?;
+    check_parent(guard)?;
+    std::thread::Builder::new()
+        .name("guard".into())
+        .spawn(move || end_after(guard))
+        .map_err(ParentError::StartWorker)?;
+    Ok(())
+}
+
+/// Waits for the end of the process that guards this one, and ends this one with what it has started.
+fn end_after(guard: i32) {
+    while check_parent(guard).is_ok() {
+        // Its end is only seen by looking. tidy: allow(sleep) the pause between two looks
+        std::thread::sleep(LOOK_FOR_GUARD);
+    }
+    orphans::end_marked(orphans::mark());
+    std::process::exit(1);
+}
+
+fn block_signals(supervisor: Option<i32>) -> Result<SigSet, ParentError> {
+    let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    let signals: SigSet = signals
+        .into_iter()
+        .chain(supervisor.map(|_| SUPERVISOR_ENDED))
+        .collect();
+    signals
+        .thread_block()
+        .map_err(|error| ParentError::System("block signals", error))?;
+    Ok(signals)
+}
+
 /// Runs a worker's process, again and again, until it ends well or cannot run. Returns its exit code.
 ///
 /// `command` gets the path of the page that a process leaves to the next one; see [`crate::poison`].
 ///
-/// SIGTERM and SIGINT are passed on as SIGTERM; from then on nothing is started again.
+/// SIGTERM and SIGINT are passed on as SIGTERM; from then on nothing is started again. With a `supervisor`, of which
+/// [`end_with_supervisor`] hears, everything is killed when that one ends.
 ///
 /// # Errors
 /// If the process cannot be started, or the system refuses a call.
-pub fn run(mut command: impl FnMut(&Path) -> Command) -> Result<u8, ParentError> {
-    let signals = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-    let signals: SigSet = signals.into_iter().collect();
-    signals
-        .thread_block()
-        .map_err(|error| ParentError::System("block signals", error))?;
+pub fn run(supervisor: Option<i32>, mut command: impl FnMut(&Path) -> Command) -> Result<u8, ParentError> {
+    let signals = block_signals(supervisor)?;
     prctl::set_child_subreaper(true).map_err(|error| ParentError::System("become a subreaper", error))?;
     let mut restarts = Restarts::default();
     let page = memfd_create(c"waterspout-page", MFdFlags::MFD_CLOEXEC)
@@ -157,7 +232,7 @@ pub fn run(mut command: impl FnMut(&Path) -> Command) -> Result<u8, ParentError>
             .name("watchdog".into())
             .spawn(move || watchdog.watch(process))
             .map_err(ParentError::StartWorker)?;
-        let (status, leaving) = wait(&child, &signals)?;
+        let (status, leaving) = wait(&child, &signals, supervisor)?;
         orphans::end();
         if leaving {
             return Ok(exit_code(status));
@@ -206,7 +281,7 @@ fn kills_for_memory() -> Option<u64> {
 }
 
 /// Waits for the child, passes signals on and reaps whatever else was handed to this process.
-fn wait(child: &Child, signals: &SigSet) -> Result<(ExitStatus, bool), ParentError> {
+fn wait(child: &Child, signals: &SigSet, supervisor: Option<i32>) -> Result<(ExitStatus, bool), ParentError> {
     let child = Pid::from_raw(child.id() as i32);
     let mut leaving = false;
     loop {
@@ -228,6 +303,12 @@ fn wait(child: &Child, signals: &SigSet) -> Result<(ExitStatus, bool), ParentErr
             .map_err(|error| ParentError::System("wait for a signal", error))?
         {
             Signal::SIGCHLD => {}
+            SUPERVISOR_ENDED => {
+                if supervisor.is_some_and(|supervisor| check_parent(supervisor).is_err()) {
+                    leaving = true;
+                    let _ = kill(child, Signal::SIGKILL);
+                }
+            }
             Signal::SIGHUP => {
                 // The child may be gone already; then its end is seen above.
                 let _ = kill(child, Signal::SIGHUP);

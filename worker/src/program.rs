@@ -174,16 +174,17 @@ fn run_parent(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
         Err(error) => return refuse(&format!("cannot find this program's own file: {error}")),
     };
     if let Some(supervisor) = args.supervisor
-        && let Err(error) = parent::die_with_parent(supervisor)
+        && let Err(error) = parent::end_with_supervisor(supervisor)
     {
         return refuse(&worker::chain(&error));
     }
+    let supervisor = args.supervisor;
     let args = WorkerArgs {
         child_of: Some(std::process::id() as i32),
         supervisor: None,
         ..args.clone()
     };
-    let ended = parent::run(|page| {
+    let ended = parent::run(supervisor, |page| {
         let mut command = Command::new(&program);
         command
             .args(subcommand)

@@ -8,7 +8,7 @@ use waterspout_core::graph::{ComponentId, Graph};
 use waterspout_core::plan::ParsedPlan;
 
 use crate::capacity::Capacity;
-use crate::component::Measures;
+use crate::component::{Components, Measures, Trouble, Troubles};
 use crate::runtime::{Failure, Node, Published, Samples, Slot};
 use crate::transport::{PeerId, PeerStatus, Transport};
 
@@ -34,8 +34,14 @@ pub struct WorkerStatus {
     pub phase: String,
     /// Whether all bounded spouts have ended and all is worked off.
     pub complete: bool,
+    /// Streams of others that were ended for what came on them.
+    #[serde(default)]
+    pub refused: u64,
     /// The tasks of this worker.
     pub tasks: Vec<TaskStatus>,
+    /// What went wrong at tasks of this worker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<Trouble>,
     /// The other workers, as seen from here.
     pub peers: Vec<PeerStatus>,
 }
@@ -123,11 +129,12 @@ pub struct StatusSource {
     plan: Mutex<Option<Arc<ParsedPlan>>>,
     measures: Measures,
     capacity: Mutex<Capacity>,
+    troubles: Troubles,
 }
 
 impl StatusSource {
-    /// The status of a worker that has no plan yet.
-    pub(crate) fn new(me: PeerId, measures: Measures) -> Self {
+    /// The status of a worker that has no plan yet, with what these components measure and what goes wrong at them.
+    pub fn new(me: PeerId, components: &Components) -> Self {
         Self {
             me,
             topology: OnceLock::new(),
@@ -135,8 +142,9 @@ impl StatusSource {
             transport: OnceLock::new(),
             progress: Mutex::default(),
             plan: Mutex::default(),
-            measures,
+            measures: components.measures().clone(),
             capacity: Mutex::default(),
+            troubles: components.troubles().clone(),
         }
     }
 
@@ -195,6 +203,22 @@ impl StatusSource {
         self.node.get().and_then(|node| node.failures().borrow().clone())
     }
 
+    /// Takes over what went wrong in the process before this one.
+    pub fn recall(&self, before: WorkerStatus) {
+        if before.uid == self.me.incarnation.uid {
+            self.troubles.recall(before.troubles);
+        }
+    }
+
+    /// A task ended the process.
+    pub fn failed(&self, failure: &Failure) {
+        let task = self.troubles.of(&failure.component, failure.task);
+        // The program of a script has been counted by its host.
+        if !task.is_failing() {
+            task.ended(&failure.problem);
+        }
+    }
+
     /// The status now.
     pub fn status(&self) -> WorkerStatus {
         let progress = self
@@ -212,7 +236,9 @@ impl StatusSource {
             newest_epoch: progress.newest_epoch,
             phase: progress.phase,
             complete: progress.complete,
+            refused: self.transport.get().map_or(0, |transport| transport.refused()),
             tasks: self.node.get().map_or_else(Vec::new, |node| self.tasks(node)),
+            troubles: self.troubles.all(),
             peers: self
                 .transport
                 .get()

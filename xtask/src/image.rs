@@ -20,15 +20,21 @@ use crate::run::{Step, Workspace, say};
 Examples:
   cargo xtask image
   cargo xtask image worker --base registry.example.com/base/glibc:12 --tag 0.1.0-mine
-  cargo xtask image --base docker-archive:/tmp/base.tar")]
+  cargo xtask image script-worker --script-base registry.example.com/base/interpreters:12
+  cargo xtask image --base docker-archive:/tmp/base.tar --script-base docker-archive:/tmp/script-base.tar")]
 pub(crate) struct ImageArgs {
-    /// The image; both if absent
+    /// The image; all of them if absent
     image: Option<Image>,
     /// What it is built on, in place of the Containerfile's base: a name, or an archive as `docker-archive:FILE`
     ///
     /// It needs a C library that is no older than the one here.
     #[arg(long, value_name = "IMAGE")]
     base: Option<String>,
+    /// What the image for scripts is built on, as `--base` is given
+    ///
+    /// It has python3, node, ruby and a shell, or apt-get to install them with.
+    #[arg(long, value_name = "IMAGE")]
+    script_base: Option<String>,
     /// The tag of its name
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     tag: String,
@@ -44,6 +50,8 @@ enum Image {
     Operator,
     /// The stock worker
     Worker,
+    /// The stock worker with Python, Node.js and Ruby
+    ScriptWorker,
 }
 
 impl Image {
@@ -51,6 +59,7 @@ impl Image {
         match self {
             Self::Operator => "operator",
             Self::Worker => "worker",
+            Self::ScriptWorker => "script-worker",
         }
     }
 
@@ -58,7 +67,7 @@ impl Image {
     fn program(self) -> &'static str {
         match self {
             Self::Operator => "waterspout-operator",
-            Self::Worker => "waterspout-worker",
+            Self::Worker | Self::ScriptWorker => "waterspout-worker",
         }
     }
 
@@ -66,7 +75,7 @@ impl Image {
     fn files(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Operator => None,
-            Self::Worker => Some(("examples/wordcount/text", "text")),
+            Self::Worker | Self::ScriptWorker => Some(("examples/wordcount/text", "text")),
         }
     }
 
@@ -75,20 +84,34 @@ impl Image {
         match self {
             Self::Operator => 60,
             Self::Worker => 80,
+            Self::ScriptWorker => 330,
+        }
+    }
+
+    /// What it is built on, in place of its Containerfile's base.
+    fn base(self, args: &ImageArgs) -> Option<&String> {
+        match self {
+            Self::Operator | Self::Worker => args.base.as_ref(),
+            Self::ScriptWorker => args.script_base.as_ref(),
         }
     }
 }
 
-/// Builds all images on a base, where they are put by default. Their archives.
+/// Builds all images on these bases, where they are put by default. Their archives.
 ///
 /// # Errors
 /// As [`image`].
-pub(crate) fn build_all(workspace: &Workspace, base: &str) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn build_all(
+    workspace: &Workspace,
+    base: &str,
+    script_base: &str,
+) -> anyhow::Result<Vec<PathBuf>> {
     build(
         workspace,
         &ImageArgs {
             image: None,
             base: Some(base.to_owned()),
+            script_base: Some(script_base.to_owned()),
             tag: env!("CARGO_PKG_VERSION").to_owned(),
             out: None,
         },
@@ -186,7 +209,7 @@ fn build_archive(
         format!("VERSION={}", args.tag),
         format!("REVISION={}", revision(workspace)),
     ];
-    given.extend(args.base.as_ref().map(|base| format!("BASE={base}")));
+    given.extend(image.base(args).map(|base| format!("BASE={base}")));
     let built = write_archive(
         workspace,
         &name,
@@ -195,7 +218,7 @@ fn build_archive(
         context,
         archive,
     );
-    built.context("where the base cannot be had, name another with `--base`")
+    built.context("where the base cannot be had, name another with `--base` or `--script-base`")
 }
 
 /// Builds what a Containerfile describes, and writes it into an archive, with this name.

@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod cluster;
+mod fuzz;
 mod generate;
 mod image;
 mod lint;
@@ -73,6 +74,16 @@ Examples:
   cargo xtask simulate --seeds 1000 --first 50000
   cargo xtask simulate --seed 4711          run one, and print everything that happens in it")]
     Simulate(simulate::SimulateArgs),
+    /// Give the readers of frames, rows, plans, manifests and scripts' messages bytes that were changed at random
+    ///
+    /// Begins with the files of `fuzz/corpus/TARGET`, keeps what makes a reader behave as never before, and changes that
+    /// further. The tests do the same with a few thousand inputs. An input that fails is shortened, named, and kept in
+    /// `target/fuzz`. Targets: control, entries, framing, frame, manifest, multilang, multilang-messagepack, plan, row, script.
+    #[command(after_help = "\
+Examples:
+  cargo xtask fuzz                          a minute for each target
+  cargo xtask fuzz frame --seconds 3600     an hour for one")]
+    Fuzz(fuzz::FuzzArgs),
     /// Install what the tests need besides Rust, or say how
     ///
     /// Installs with apt-get on Debian and Ubuntu as root, and says which command to run elsewhere. Python packages go into
@@ -97,8 +108,8 @@ Examples:
     Generate,
     /// Build the container images, as archives that a node can load
     ///
-    /// Wants buildah, and root or user namespaces. Writes `operator.tar` and `worker.tar`, and fails if one is larger than it
-    /// may be. Seconds, once the programs are built.
+    /// Wants buildah, and root or user namespaces. Writes `operator.tar`, `worker.tar` and `script-worker.tar`, and fails if
+    /// one is larger than it may be. Seconds, once the programs are built.
     Image(image::ImageArgs),
     /// Build a Python wheel of the package `umbrella`, with the program inside
     ///
@@ -116,7 +127,8 @@ Example:
 Examples:
   cargo xtask cluster up
   export KUBECONFIG=$(cargo xtask cluster kubeconfig)
-  cargo xtask image --base docker-archive:$(cargo xtask cluster base-image)
+  cargo xtask image --base docker-archive:$(cargo xtask cluster base-image) \\
+    --script-base docker-archive:$(cargo xtask cluster base-image --scripts)
   cargo xtask cluster load-image target/images/*.tar
   cargo xtask cluster down"
     )]
@@ -139,6 +151,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::ci(&workspace),
         Command::Test { filters } => test::test(&workspace, &filters),
         Command::Simulate(args) => simulate::simulate(&workspace, &args),
+        Command::Fuzz(args) => fuzz::fuzz(&workspace, &args),
         Command::Setup { check } => setup::setup(&workspace, check),
         Command::Lint => lint::lint(&workspace),
         Command::Tidy => tidy::tidy(&workspace),

@@ -92,10 +92,11 @@ fn provide(workspace: &Workspace, is_needed: bool) -> anyhow::Result<Option<Temp
     Ok(temporary)
 }
 
-/// The archives of the images, on a base that needs no registry.
+/// The archives of the images, on bases that need no registry.
 fn images(workspace: &Workspace) -> anyhow::Result<Vec<PathBuf>> {
-    let base = cluster::base_image(workspace).context("make the base of the images")?;
-    image::build_all(workspace, &format!("docker-archive:{}", base.display()))
+    let bases = cluster::base_images(workspace).context("make the bases of the images")?;
+    let [base, script_base] = bases.map(|base| format!("docker-archive:{}", base.display()));
+    image::build_all(workspace, &base, &script_base)
 }
 
 /// Whether a test is in what the test programs list.

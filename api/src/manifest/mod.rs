@@ -19,7 +19,7 @@ mod scalar;
 pub(crate) mod suggest;
 mod yaml;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+pub use k8s_openapi::api::core::v1::ConfigMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use waterspout_core::graph::{Graph, GraphSpec};

@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use waterspout_core::component::{count, file, generator, redis, rust, script, split, stdout};
+use waterspout_core::component::script::{self, Protocol};
+use waterspout_core::component::{count, file, generator, redis, rust, split, stdout};
 use waterspout_core::graph::{self, ComponentSpec, GraphSpec, GroupingSpec, Role};
 
 use super::{BoltSpec, InputSpec, SpoutSpec, StreamSpec, TopologySpec};
@@ -44,9 +45,10 @@ impl TopologySpec {
 }
 
 impl TopologySpec {
-    /// Whether all spouts come to an end, so that the topology completes.
+    /// Whether all spouts may come to an end, so that the topology completes. Only the code of one's own knows whether it
+    /// does.
     #[must_use]
-    pub fn is_bounded(&self) -> bool {
+    pub fn may_complete(&self) -> bool {
         self.spouts.iter().all(|spout| {
             spout.file.as_ref().is_some_and(|file| !file.follow)
                 || spout
@@ -54,6 +56,13 @@ impl TopologySpec {
                     .as_ref()
                     .is_some_and(|generator| generator.count.is_some())
                 || spout.redis.as_ref().is_some_and(|redis| redis.bounded)
+                || spout.rust.is_some()
+                || spout.script.is_some()
+                // A spout of Storm has no word for its end.
+                || spout
+                    .command
+                    .as_ref()
+                    .is_some_and(|command| command.protocol == Protocol::Batch)
         })
     }
 }

@@ -31,7 +31,8 @@ pub(crate) use component::{FIELD_PATTERN, NAME_PATTERN};
 pub use graph::ToGraphError;
 pub use release::{ReleaseSpec, ReleaseStrategy};
 pub use status::{
-    FailedRevision, ReleasePhase, ReleaseStatus, RevisionStatus, TopologyState, TopologyStatus,
+    ComponentError, ComponentStatus, FailedRevision, ReleasePhase, ReleaseStatus, RevisionStatus,
+    TopologyState, TopologyStatus,
 };
 
 /// The API group.
@@ -122,8 +123,9 @@ pub struct WorkersSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 64))]
     pub replicas: u32,
-    /// The image of the workers: the stock worker of the operator's version by default. A revision keeps the image that
-    /// it began with. Local runs do not look at it. Changing it makes a new revision.
+    /// The image of the workers. By default the stock worker of the operator's version: the one with Python, Node.js and
+    /// Ruby if the topology has a `script` or a `command`, else the one without. A revision keeps the image that it began
+    /// with. Local runs do not look at it. Changing it makes a new revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,

@@ -38,6 +38,13 @@ pub struct TopologyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub failed_revisions: Vec<FailedRevision>,
+    /// The components, in the order of the manifest, spouts first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 1024),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub components: Vec<ComponentStatus>,
     /// The conditions `Accepted`, `Ready`, `Progressing`, `Degraded`, `Paused` and `Complete`, with reason and message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -120,6 +127,44 @@ pub struct FailedRevision {
     pub message: String,
     /// When.
     pub at: Time,
+}
+
+/// How a component stands.
+#[derive(JsonSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentStatus {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// How many tasks it has.
+    pub tasks: i32,
+    /// How often programs of its scripts, or worker processes because of it, were started again, about, in this revision.
+    #[serde(default)]
+    pub restarts: i64,
+    /// How many of its tasks have not worked since a program of theirs ended.
+    #[serde(default)]
+    pub failing: i32,
+    /// The last thing that went wrong in this revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<ComponentError>,
+}
+
+/// Something that went wrong at a component.
+#[derive(JsonSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentError {
+    /// What went wrong: of a script, its traceback.
+    #[schemars(length(max = 8192))]
+    pub message: String,
+    /// Why, in a word, where the component said it, such as `RequirementsMissing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub reason: Option<String>,
+    /// The pod in which it was.
+    #[schemars(length(max = 253))]
+    pub pod: String,
+    /// When it was.
+    pub time: Time,
 }
 
 /// What a topology does, in a word.

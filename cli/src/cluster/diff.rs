@@ -151,7 +151,7 @@ mod tests {
                 "name": "in", "generator": {"rate": rate, "shape": {"sequence": {}}}, "streams": [{"fields": ["a", "b"]}],
             }],
             "bolts": [{
-                "name": "count", "inputs": [{"from": "in", "fields": ["a"]}], "count": {"by": [by], "emit": "Never"},
+                "name": "count", "inputs": [{"from": "in", "fields": [by]}], "count": {"by": [by], "emit": "Never"},
             }],
         }))
         .expect("a spec")

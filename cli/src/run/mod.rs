@@ -9,24 +9,26 @@ mod processes;
 mod progress;
 mod totals;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 use tempfile::TempDir;
-use waterspout_api::manifest::Manifest;
-use waterspout_core::component::script;
+use waterspout_api::manifest::{ConfigMap, Manifest};
+use waterspout_core::component::script::{self, ScriptFile};
 use waterspout_core::epoch::{Epoch, Member};
 use waterspout_core::graph::GraphSpec;
 use waterspout_core::placement::{WorkerIndex, place};
 use waterspout_core::plan::{PLAN_VERSION, Plan};
 use waterspout_worker::component::Components;
 use waterspout_worker::logging;
+use waterspout_worker::{parent, worker};
 
 pub use certificates::make as make_certificates;
 
-use crate::{RunArgs, validate};
+use crate::{RunArgs, args, validate};
 
 /// How the names of the folders of runs begin.
 pub(crate) const PREFIX: &str = "waterspout-";
@@ -85,12 +87,45 @@ pub(crate) fn run(args: &RunArgs, components: Components) -> ExitCode {
         }
         Err(error) => return fail(&error.to_string()),
     };
+    // What came on standard input cannot be read a second time.
+    let can_repeat = args.file != Path::new("-");
+    if args.workers.is_none() && can_repeat && has_programs(&manifest) {
+        let outcome = match args.guard {
+            None => return guarded(),
+            Some(guard) => parent::end_with_guard(guard),
+        };
+        if let Err(error) = outcome {
+            return fail(&worker::chain(&error));
+        }
+    }
     match run_manifest(args, &manifest, components) {
         Ok(Outcome::Complete | Outcome::Stopped(0)) => ExitCode::SUCCESS,
         Ok(Outcome::Stopped(pending)) => fail(&format!(
             "{pending} roots were still in flight after the drain's time; raise 'spec.delivery.drainTimeout' if they need longer"
         )),
         Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+/// Whether a component is a program beside the worker.
+fn has_programs(manifest: &Manifest) -> bool {
+    let mut components = manifest.graph_spec().components.iter();
+    components.any(|component| [script::KIND, script::COMMAND].contains(&component.kind.as_str()))
+}
+
+/// Runs the same again below this process, which only ends what is left when that one ends; and the other way round.
+fn guarded() -> ExitCode {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return fail(&format!("cannot find this program's own file: {error}")),
+    };
+    let mut command = Command::new(program);
+    command
+        .args(args::again())
+        .args(["--guard", &std::process::id().to_string()]);
+    match parent::guard(command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => fail(&worker::chain(&error)),
     }
 }
 
@@ -162,6 +197,20 @@ fn plan(manifest: &Manifest, workers: u32) -> anyhow::Result<Plan> {
     })
 }
 
+/// The files of a ConfigMap.
+fn files(map: &ConfigMap) -> anyhow::Result<BTreeMap<String, ScriptFile>> {
+    let texts = map.data.iter().flatten();
+    let mut files: BTreeMap<String, ScriptFile> = texts
+        .map(|(name, text)| (name.clone(), ScriptFile::Text(text.clone())))
+        .collect();
+    for (name, bytes) in map.binary_data.iter().flatten() {
+        let base64 = serde_json::to_value(bytes).context("write a file of a ConfigMap")?;
+        let base64 = base64.as_str().unwrap_or_default().to_owned();
+        files.insert(name.clone(), ScriptFile::Binary { base64 });
+    }
+    Ok(files)
+}
+
 /// The graph, with the files of the scripts' ConfigMaps in it.
 pub(crate) fn graph(manifest: &Manifest) -> anyhow::Result<GraphSpec> {
     let mut graph = manifest.graph_spec().clone();
@@ -183,7 +232,7 @@ pub(crate) fn graph(manifest: &Manifest) -> anyhow::Result<GraphSpec> {
                 component.name
             )
         })?;
-        script::put_files(&mut component.config, &map.data.clone().unwrap_or_default());
+        script::put_files(&mut component.config, &files(map)?);
     }
     Ok(graph)
 }

@@ -1,6 +1,7 @@
 //! A run in several worker processes that talk gRPC over mutual TLS.
 //!
-//! Owns: certificates of the run, the workers' parent processes, their restart when one is killed. Leaves to others:
+//! Owns: certificates of the run, the workers' parent processes, their restart when one is killed, the end of what one has
+//! left behind. Leaves to others:
 //! restarts of the worker processes below them ([`waterspout_worker::parent`]). Here the program does what a kubelet
 //! does in a cluster.
 
@@ -10,9 +11,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use waterspout_core::plan::Plan;
+use waterspout_worker::orphans;
 use waterspout_worker::parent;
 use waterspout_worker::program::WorkerArgs;
 use waterspout_worker::status::WorkerStatus;
@@ -50,6 +53,8 @@ pub(super) fn run(
         .enable_all()
         .build()
         .context("start the runtime")?;
+    // What a parent process leaves behind that is killed falls to this one.
+    prctl::set_child_subreaper(true).context("become a subreaper")?;
     let mut workers = Vec::new();
     for member in &plan.members {
         let index = member.index.0;
@@ -96,6 +101,7 @@ pub(super) fn run(
         }
         see(worker, progress);
     }
+    orphans::end();
     outcome
 }
 
@@ -133,6 +139,8 @@ async fn supervise(
             see(worker, progress);
             look_after(worker, leave_by.is_some())?;
         }
+        let known: Vec<i32> = workers.iter().map(|worker| worker.child.id() as i32).collect();
+        orphans::end_others(&known);
         let ended = workers.iter().filter(|worker| worker.ended.is_some()).count();
         if ended == workers.len() {
             return Ok(if stopping {

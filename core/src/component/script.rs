@@ -18,6 +18,8 @@ pub const COMMAND: &str = "command";
 pub const ENV_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
 /// The key, in the settings of a script of a plan, of the files that its ConfigMap has.
 pub const FILES: &str = "files";
+/// The key, in the settings of a script of a plan, of the directory that its ConfigMap's files lie in.
+pub const DIRECTORY: &str = "directory";
 
 /// A script: exactly one of `python`, `javascript`, `shell`, `file` and `configMap` is set. Changing its settings makes a
 /// new revision.
@@ -329,20 +331,50 @@ fn setting(path: &'static [&'static str], problem: ConfigProblem) -> ConfigFault
     }
 }
 
+/// A file of a script's ConfigMap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ScriptFile {
+    /// Of its `data`.
+    Text(String),
+    /// Of its `binaryData`.
+    Binary {
+        /// What is in it, in base 64.
+        base64: String,
+    },
+}
+
 /// Puts the files of a script's ConfigMap into its settings, so that a plan has all that a worker needs.
-pub fn put_files(settings: &mut Value, files: &BTreeMap<String, String>) {
+pub fn put_files(settings: &mut Value, files: &BTreeMap<String, ScriptFile>) {
     if let Some(settings) = settings.as_object_mut() {
-        let files = files
-            .iter()
-            .map(|(name, text)| (name.clone(), Value::from(text.as_str())))
-            .collect();
-        settings.insert(FILES.to_owned(), Value::Object(files));
+        let files = serde_json::to_value(files).expect("names of files are text");
+        settings.insert(FILES.to_owned(), files);
     }
 }
 
-/// Takes them out again.
+/// Says in a script's settings where the files of its ConfigMap lie, in the place of the files themselves.
+pub fn put_directory(settings: &mut Value, directory: &str) {
+    if let Some(settings) = settings.as_object_mut() {
+        settings.insert(DIRECTORY.to_owned(), directory.into());
+    }
+}
+
+/// Where they lie, if that was said.
 #[must_use]
-pub fn take_files(settings: &mut Value) -> BTreeMap<String, String> {
+pub fn directory(settings: &Value) -> Option<&str> {
+    settings.get(DIRECTORY)?.as_str()
+}
+
+/// Takes that out again.
+#[must_use]
+pub fn take_directory(settings: &mut Value) -> Option<String> {
+    let directory = settings.as_object_mut()?.remove(DIRECTORY)?;
+    directory.as_str().map(ToOwned::to_owned)
+}
+
+/// Takes the files out again.
+#[must_use]
+pub fn take_files(settings: &mut Value) -> BTreeMap<String, ScriptFile> {
     let files = settings
         .as_object_mut()
         .and_then(|settings| settings.remove(FILES));

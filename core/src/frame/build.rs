@@ -56,7 +56,7 @@ impl FrameBuilder {
     #[inline]
     pub fn push_untracked(&mut self, row: &[u8]) {
         append_small(&mut self.frame.data, row);
-        self.frame.ends.push(self.frame.data.len() as u32);
+        self.end_row();
     }
 
     /// Where the bytes of the next row are appended; [`FrameBuilder::end_row`] is to follow.
@@ -65,13 +65,11 @@ impl FrameBuilder {
         &mut self.frame.data
     }
 
-    /// Makes a row of what was appended to [`FrameBuilder::data_mut`], and returns the frame's bytes by now. The row
-    /// belongs to no root before [`FrameBuilder::belong`] was called.
+    /// Makes a row of what was appended to [`FrameBuilder::data_mut`]. It belongs to no root before
+    /// [`FrameBuilder::belong`] was called.
     #[inline]
-    pub fn end_row(&mut self) -> usize {
-        let end = self.frame.data.len();
-        self.frame.ends.push(end as u32);
-        end
+    pub fn end_row(&mut self) {
+        self.frame.ends.push(self.frame.data.len() as u32);
     }
 
     /// Appends an encoded row that belongs to root `root` of `group`. True if the frame had no row of it.

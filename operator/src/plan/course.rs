@@ -9,11 +9,13 @@ use std::time::Duration;
 use waterspout_core::epoch::Inheritance;
 use waterspout_core::plan::Plan;
 
+use super::components;
 use super::covers::covers;
 use super::crew::{Crew, Step};
 use super::objects::{self, Desired, Owner, Workers};
 use super::pods::{PodView, Reason};
 use super::revision::Revision;
+use super::scripts;
 use super::status::{self, Standing};
 use super::{DecideError, Decision, Settings, There, World};
 use crate::owned::IMAGE_ANNOTATION;
@@ -24,8 +26,10 @@ const DRAIN_GRACE: Duration = Duration::from_secs(10);
 pub(super) const SOON: Duration = Duration::from_millis(300);
 /// How soon a release is looked at again while one revision hands over to another.
 const AT_ONCE: Duration = Duration::from_millis(100);
-/// How soon a topology that will complete is looked at again.
+/// How soon a topology that may complete is looked at again.
 const BOUNDED: Duration = Duration::from_secs(2);
+/// How soon one with programs, which may fail, is looked at again.
+const PROGRAMS: Duration = Duration::from_secs(5);
 /// How soon one at which nothing is expected is looked at again.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -98,14 +102,27 @@ impl Course<'_> {
             .object("StatefulSet", &set)
             .and_then(|there| there.body["metadata"]["annotations"][IMAGE_ANNOTATION].as_str())
             .or(revision.image.as_deref())
-            .unwrap_or(&self.settings.worker_image)
+            .unwrap_or_else(|| self.settings.image_for(&revision.spec))
             .to_owned();
+        let mounts = scripts::mounts(self.owner.name, &revision.spec);
         let workers = Workers {
             revision: &revision.id,
             image: &image,
             replicas: self.replicas(revision, plan.as_ref()),
             drain_timeout_ms: revision.delivery.drain_timeout_ms,
+            scripts: &mounts,
         };
+        let copies = scripts::copies(&self.owner, &mounts, &self.world.config_maps);
+        let lost = scripts::lost(self.world, &mounts, &copies);
+        // They stay even while it is not known what should be in them.
+        self.stays
+            .extend(mounts.iter().map(|mount| mount.config_map.clone()));
+        // Two revisions may need the same one.
+        for copy in copies {
+            if self.desired.iter().all(|desired| desired.name != copy.name) {
+                self.desired.push(copy);
+            }
+        }
         self.desired.extend(objects::of_revision(&self.owner, &workers));
         if let Some(plan) = &plan {
             let text = plan.to_json();
@@ -123,14 +140,31 @@ impl Course<'_> {
         self.standing.started = started;
         self.standing.epoch = plan.as_ref().map_or(0, |plan| plan.epoch.0);
         self.standing.complete = plan.as_ref().is_some_and(|plan| plan.complete);
-        self.standing.trouble = trouble(&pods).or_else(|| {
-            let message = format!(
-                "the API server refuses workers' pods: {}",
-                self.world.refused.as_ref()?
-            );
-            Some((Reason::PodsRefused.as_str(), message))
+        let refused = self.world.refused.as_ref().map(|why| {
+            let message = format!("the API server refuses workers' pods: {why}");
+            (Reason::PodsRefused.as_str().to_owned(), message)
         });
+        self.look_at_components(revision);
+        let failing = components::failing(&self.standing.components);
+        let own = |reason: &str, message: String| (reason.to_owned(), message);
+        // What a component says of itself tells more than that the worker ends of it.
+        self.standing.trouble = trouble(&pods)
+            .filter(|(reason, _)| failing.is_none() || *reason != Reason::WorkersFail.as_str())
+            .map(|(reason, message)| own(reason, message))
+            .or(lost.map(|message| own("ScriptLost", message)))
+            .or(refused)
+            .or(failing);
         Ok(())
+    }
+
+    fn look_at_components(&mut self, revision: &Revision) {
+        let status = self.world.topology.status.as_ref();
+        let same_revision = status.filter(|status| status.selector == self.standing.selector);
+        let before = same_revision.map_or(&[][..], |status| &status.components);
+        let heard = self.world.heard_of(&revision.id).troubles;
+        let (components, news) = components::components(&revision.spec, heard.as_ref(), before);
+        self.standing.components = components;
+        self.standing.notices.extend(news);
     }
 
     /// The plan that is to be there, as it is or new.
@@ -270,7 +304,7 @@ impl Course<'_> {
             if there.is_some_and(|there| covers(&there.body, &desired.body)) {
                 continue;
             }
-            let is_plan = desired.kind.kind == "ConfigMap";
+            let is_plan = desired.kind.kind == "ConfigMap" && objects::is_plan_name(&desired.name);
             match there {
                 None if is_plan => self.written.create.push(desired),
                 Some(there) if is_plan => {
@@ -303,8 +337,11 @@ impl Course<'_> {
             AT_ONCE
         } else if is_waiting || self.written.is_new_plan {
             SOON
-        } else if !standing.complete && self.world.topology.spec.is_bounded() && standing.rejected.is_none() {
+        } else if !standing.complete && self.world.topology.spec.may_complete() && standing.rejected.is_none()
+        {
             BOUNDED
+        } else if !standing.complete && scripts::has_programs(&self.world.topology.spec) {
+            PROGRAMS
         } else {
             IDLE
         };

@@ -10,6 +10,7 @@
 //! Invariants: the same world gives the same decision; a world that is as it should be gives one that writes nothing; a
 //! spec that cannot run changes nothing of what runs.
 
+mod components;
 mod course;
 mod covers;
 mod crew;
@@ -18,6 +19,7 @@ mod objects;
 mod pods;
 mod release;
 mod revision;
+mod scripts;
 mod side_by_side;
 mod status;
 
@@ -36,8 +38,10 @@ use objects::{DIGEST_ANNOTATION, Owner};
 use revision::Revision;
 use status::Standing;
 
+pub(crate) use components::{Trouble, Troubles};
 pub(crate) use objects::{Desired, HTTP_PORT, PLAN_KEY};
 pub(crate) use pods::{PodView, quote};
+pub(crate) use scripts::{Contents, sources};
 pub(crate) use status::Notice;
 
 /// The longest plan that a ConfigMap takes, with room for its metadata.
@@ -47,6 +51,8 @@ const MAX_PLAN: usize = 1_000_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) worker_image: String,
+    /// The image of workers that run scripts.
+    pub(crate) script_worker_image: String,
     pub(crate) worker_role: String,
 }
 
@@ -68,6 +74,8 @@ pub(crate) struct Heard {
     /// The newest epoch that is known.
     pub(crate) newest: u64,
     pub(crate) complete: bool,
+    /// What went wrong at components, where all workers were asked.
+    pub(crate) troubles: Option<Troubles>,
     /// The newest plan, where it was asked for.
     pub(crate) plan: Option<String>,
     /// How often processes of workers died; asked of all, while the revision is on probation.
@@ -89,6 +97,8 @@ pub(crate) struct World<'a> {
     pub(crate) pods: Vec<PodView>,
     /// By revision.
     pub(crate) heard: BTreeMap<String, Heard>,
+    /// What is in the ConfigMaps that its scripts come from, as far as they are there.
+    pub(crate) config_maps: BTreeMap<String, Contents>,
     /// Why the API server takes no pod.
     pub(crate) refused: Option<String>,
     /// How long workers of each revision have been away.
@@ -170,7 +180,7 @@ pub(crate) fn decide(world: &World<'_>, settings: &Settings) -> Result<Decision,
     };
     let spec = &world.topology.spec;
     let running = world.running();
-    let wish = wish(world.topology, owner.name);
+    let wish = wish(&owner, world.topology, &world.config_maps);
     let before = world.topology.status.as_ref();
     let mut course = Course {
         world,
@@ -223,15 +233,21 @@ pub(crate) fn decide(world: &World<'_>, settings: &Settings) -> Result<Decision,
 }
 
 /// The revision that the spec asks for, or why it cannot run.
-fn wish(topology: &Topology, name: &str) -> Result<Revision, (&'static str, String)> {
+fn wish(
+    owner: &Owner<'_>,
+    topology: &Topology,
+    config_maps: &BTreeMap<String, Contents>,
+) -> Result<Revision, (&'static str, String)> {
     let spec = &topology.spec;
     let graph = spec.graph().map_err(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         ("InvalidTopology", quote(&faults.join("; ")))
     })?;
-    let graph_spec = spec
+    let mut graph_spec = spec
         .graph_spec()
         .map_err(|error| ("InvalidTopology", error.to_string()))?;
+    scripts::place(&mut graph_spec, owner.namespace, config_maps)
+        .map_err(|message| ("ScriptMissing", message))?;
     let workers = &spec.workers;
     let annotations = topology.metadata.annotations.as_ref();
     let restarted = annotations.and_then(|annotations| annotations.get(RESTARTED_ANNOTATION));
@@ -243,7 +259,7 @@ fn wish(topology: &Topology, name: &str) -> Result<Revision, (&'static str, Stri
         workers.image.clone(),
         restarted.map(String::as_str),
     );
-    let size = plan_size(name, &revision);
+    let size = plan_size(owner.name, &revision);
     if size > MAX_PLAN {
         let message = format!(
             "the topology's plan has {size} bytes, and {MAX_PLAN} fit; take fewer or smaller components, or part it into \

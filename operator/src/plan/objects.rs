@@ -8,9 +8,12 @@
 //!                 NetworkPolicy NAME-worker, PodDisruptionBudget NAME-worker
 //! per revision    Service NAME-REVISION (headless), StatefulSet NAME-REVISION, ConfigMap NAME-REVISION-plan,
 //!                 ControllerRevision NAME-REVISION ([`super::history`])
+//! per content     ConfigMap NAME-script-DIGEST ([`super::scripts`])
 //! ```
 
 use serde_json::{Value, json};
+
+use super::scripts::{self, Mount};
 
 use crate::owned::{IMAGE_ANNOTATION, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL, TOPOLOGY_LABEL};
 
@@ -44,6 +47,8 @@ pub(crate) struct Workers<'a> {
     pub(crate) image: &'a str,
     pub(crate) replicas: u32,
     pub(crate) drain_timeout_ms: u64,
+    /// The files of scripts.
+    pub(crate) scripts: &'a [Mount],
 }
 
 /// An object as it should be.
@@ -62,6 +67,11 @@ pub(crate) fn revision_name(topology: &str, revision: &str) -> String {
 /// The name of a revision's ConfigMap with the plan.
 pub(crate) fn plan_name(topology: &str, revision: &str) -> String {
     format!("{topology}-{revision}-plan")
+}
+
+/// Whether a ConfigMap of a topology is one with a plan, by its name.
+pub(super) fn is_plan_name(name: &str) -> bool {
+    name.ends_with("-plan")
 }
 
 /// The label selector of a revision's pods.
@@ -230,6 +240,11 @@ fn service(owner: &Owner<'_>, revision: &str) -> Desired {
 fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
     let name = revision_name(owner.name, workers.revision);
     let grace = workers.drain_timeout_ms.div_ceil(1000) + GRACE_SECONDS;
+    let mut volumes = vec![
+        json!({"name": "volume", "emptyDir": {}}),
+        json!({"name": "tmp", "emptyDir": {}}),
+    ];
+    volumes.extend(scripts::volumes(workers.scripts));
     let rest = json!({
         "spec": {
             "replicas": workers.replicas,
@@ -264,10 +279,7 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
                         },
                     }],
                     "containers": [container(owner, workers)],
-                    "volumes": [
-                        {"name": "volume", "emptyDir": {}},
-                        {"name": "tmp", "emptyDir": {}},
-                    ],
+                    "volumes": volumes,
                 },
             },
         },
@@ -280,6 +292,11 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
 fn container(owner: &Owner<'_>, workers: &Workers<'_>) -> Value {
     let field =
         |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    let mut mounts = vec![
+        json!({"name": "volume", "mountPath": "/var/lib/waterspout"}),
+        json!({"name": "tmp", "mountPath": "/tmp"}),
+    ];
+    mounts.extend(scripts::volume_mounts(workers.scripts));
     json!({
         "name": "worker",
         "image": workers.image,
@@ -321,10 +338,7 @@ fn container(owner: &Owner<'_>, workers: &Workers<'_>) -> Value {
             "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [
-            {"name": "volume", "mountPath": "/var/lib/waterspout"},
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
+        "volumeMounts": mounts,
     })
 }
 
@@ -345,6 +359,7 @@ mod tests {
             image: "registry.example.com/worker:1",
             replicas: 2,
             drain_timeout_ms: 5_000,
+            scripts: &[],
         };
         let mut objects = of_topology(&owner);
         objects.extend(of_revision(&owner, &workers));

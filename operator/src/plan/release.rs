@@ -46,6 +46,8 @@ pub(super) struct Side {
     pub(super) is_complete: bool,
     /// Why its workers do not run.
     pub(super) trouble: Option<(&'static str, String)>,
+    /// What a component of it says that does not work.
+    pub(super) complaint: Option<String>,
     /// How often its workers' processes died.
     pub(super) deaths: u64,
     /// Roots that are done, and that failed.
@@ -147,19 +149,17 @@ impl Look<'_> {
             // Then it goes, and the other comes after it.
             return Outcome::Drop((TAKEN_BACK, "the topology is complete".to_owned()));
         }
-        if self.to.is_whole {
+        if self.to.is_whole && self.to.complaint.is_none() {
             return Outcome::Enter(ReleasePhase::Resting);
         }
         if self.since < within {
             return Outcome::Stay;
         }
-        Outcome::Drop(match &self.to.trouble {
-            Some((reason, message)) => (*reason, message.clone()),
-            None => (
-                "NotReady",
-                format!("its workers were not ready within {within:?} ('release.readyWithin')"),
-            ),
-        })
+        let own = self.to.trouble.clone();
+        Outcome::Drop(own.or_else(|| self.complaint()).unwrap_or_else(|| {
+            let message = format!("its workers were not ready within {within:?} ('release.readyWithin')");
+            ("NotReady", message)
+        }))
     }
 
     fn probation(&self) -> Outcome {
@@ -185,11 +185,18 @@ impl Look<'_> {
         Outcome::Done
     }
 
+    fn complaint(&self) -> Option<Why> {
+        Some(("ComponentFails", self.to.complaint.clone()?))
+    }
+
     /// Why the new revision has failed.
     fn failure(&self) -> Option<Why> {
         let to = self.to;
         if let Some((reason @ "WorkersFail", message)) = &to.trouble {
             return Some((reason, message.clone()));
+        }
+        if let Some(why) = self.complaint() {
+            return Some(why);
         }
         if to.deaths >= MAX_DEATHS {
             let message = format!("its workers' processes died {} times; see their logs", to.deaths);
@@ -296,6 +303,16 @@ mod tests {
         let late = outcome(Opening, 120, |_, _, to| to.trouble = image());
         assert_eq!(late, Outcome::Drop(("ImageUnavailable", "no image".to_owned())));
         assert_eq!(reason(&outcome(Opening, 120, |_, _, _| {})), "NotReady");
+        let broken = |to: &mut Side| (to.is_whole, to.complaint) = (true, Some("no".to_owned()));
+        assert_eq!(outcome(Opening, 1, |_, _, to| broken(to)), Outcome::Stay);
+        assert_eq!(
+            reason(&outcome(Opening, 120, |_, _, to| broken(to))),
+            "ComponentFails"
+        );
+        assert_eq!(
+            reason(&outcome(Probation, 1, |_, _, to| broken(to))),
+            "ComponentFails"
+        );
         assert_eq!(
             reason(&outcome(Opening, 1, |look, _, _| look.is_wished = false)),
             TAKEN_BACK
@@ -353,6 +370,7 @@ mod tests {
                 is_heir: works,
                 is_complete: false,
                 trouble: None,
+                complaint: None,
                 deaths,
                 acked,
                 failed,

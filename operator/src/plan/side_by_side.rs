@@ -15,11 +15,13 @@ use waterspout_core::epoch::{Inheritance, Inherited};
 use waterspout_core::plan::ParsedPlan;
 use waterspout_core::succession::{Crossing, heirs, succession};
 
+use super::components;
 use super::course::{Course, Wanted, trouble};
 use super::objects::{DATA_PORT, revision_name};
 use super::pods::PodView;
 use super::release::{Look, Outcome, Side, TAKEN_BACK};
 use super::revision::Revision;
+use super::scripts;
 use super::status::Notice;
 use super::{DecideError, World, quote};
 
@@ -284,6 +286,14 @@ impl Course<'_> {
         self.stays.push(revision_name(self.owner.name, revision));
         self.stays
             .push(super::objects::plan_name(self.owner.name, revision));
+        // Which of the copies of scripts it needs is not known.
+        let maps = self
+            .world
+            .objects
+            .iter()
+            .filter(|there| there.kind.kind == "ConfigMap");
+        let copies = maps.filter(|there| scripts::is_copy(self.owner.name, &there.name));
+        self.stays.extend(copies.map(|there| there.name.clone()));
     }
 
     fn record(&mut self, release: ReleaseStatus) {
@@ -335,6 +345,7 @@ impl Course<'_> {
             is_warning,
             reason: reason.to_owned(),
             note,
+            about: None,
         });
     }
 }
@@ -363,6 +374,7 @@ impl World<'_> {
             is_heir: plan.is_some_and(|plan| plan.active || plan.inherits.is_some()),
             is_complete: heard.complete || plan.is_some_and(|plan| plan.complete),
             trouble: trouble(&pods),
+            complaint: heard.troubles.as_ref().and_then(components::complaint),
             deaths: heard.deaths,
             acked: heard.acked,
             failed: heard.failed,

@@ -6,7 +6,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use waterspout_api::resource::{
-    FailedRevision, ReleasePhase, ReleaseStatus, RevisionStatus, TopologyState, TopologyStatus,
+    ComponentStatus, FailedRevision, ReleasePhase, ReleaseStatus, RevisionStatus, TopologyState,
+    TopologyStatus,
 };
 
 /// How a topology stands.
@@ -28,8 +29,9 @@ pub(crate) struct Standing {
     pub(crate) paused: bool,
     /// What goes on: a reason and a sentence.
     pub(crate) progress: Option<(&'static str, String)>,
-    /// Why workers do not run.
-    pub(crate) trouble: Option<(&'static str, String)>,
+    /// Why workers do not run, or a component does not.
+    pub(crate) trouble: Option<(String, String)>,
+    pub(crate) components: Vec<ComponentStatus>,
     pub(crate) revision: Option<RevisionStatus>,
     pub(crate) release: Option<ReleaseStatus>,
     pub(crate) failed: Vec<FailedRevision>,
@@ -45,6 +47,8 @@ pub(crate) struct Notice {
     pub(crate) is_warning: bool,
     pub(crate) reason: String,
     pub(crate) note: String,
+    /// The component that it is about. What is about others is told apart.
+    pub(crate) about: Option<String>,
 }
 
 /// The status, and what is new in it.
@@ -54,7 +58,7 @@ pub(crate) fn status(
     now: Timestamp,
 ) -> (TopologyStatus, Vec<Notice>) {
     let known = before.map_or(&[][..], |before| &before.conditions);
-    let wanted: [(&str, bool, &str, String); 6] = [
+    let wanted: [Wanted<'_>; 6] = [
         accepted(standing),
         ready(standing),
         progressing(standing),
@@ -99,6 +103,7 @@ pub(crate) fn status(
         revision: standing.revision.clone(),
         release: standing.release.clone(),
         failed_revisions: standing.failed.clone(),
+        components: standing.components.clone(),
         conditions,
     };
     (status, notices)
@@ -134,16 +139,16 @@ pub(super) fn is_handing_over(release: &ReleaseStatus) -> bool {
     !matches!(release.phase, ReleasePhase::Opening | ReleasePhase::Probation)
 }
 
-type Wanted = (&'static str, bool, &'static str, String);
+type Wanted<'a> = (&'static str, bool, &'a str, String);
 
-fn accepted(standing: &Standing) -> Wanted {
+fn accepted(standing: &Standing) -> Wanted<'_> {
     match &standing.rejected {
         Some((reason, message)) => ("Accepted", false, reason, message.clone()),
         None => ("Accepted", true, "Valid", "the topology can run".to_owned()),
     }
 }
 
-fn ready(standing: &Standing) -> Wanted {
+fn ready(standing: &Standing) -> Wanted<'_> {
     let (ready, wanted) = (standing.ready, standing.wanted);
     if standing.complete {
         let message = "all input is processed".to_owned();
@@ -172,7 +177,7 @@ fn ready(standing: &Standing) -> Wanted {
     ("Ready", true, "Running", message)
 }
 
-fn progressing(standing: &Standing) -> Wanted {
+fn progressing(standing: &Standing) -> Wanted<'_> {
     if let Some((reason, message)) = &standing.progress {
         return ("Progressing", true, reason, message.clone());
     }
@@ -199,7 +204,7 @@ fn progressing(standing: &Standing) -> Wanted {
     )
 }
 
-fn degraded(standing: &Standing) -> Wanted {
+fn degraded(standing: &Standing) -> Wanted<'_> {
     match &standing.trouble {
         Some((reason, message)) => ("Degraded", true, reason, message.clone()),
         None => (
@@ -211,7 +216,7 @@ fn degraded(standing: &Standing) -> Wanted {
     }
 }
 
-fn paused(standing: &Standing) -> Wanted {
+fn paused(standing: &Standing) -> Wanted<'_> {
     if !standing.paused || standing.complete {
         return ("Paused", false, "NotPaused", "the spouts may run".to_owned());
     }
@@ -223,7 +228,7 @@ fn paused(standing: &Standing) -> Wanted {
     ("Paused", false, "Pausing", message)
 }
 
-fn completed(standing: &Standing) -> Wanted {
+fn completed(standing: &Standing) -> Wanted<'_> {
     if standing.complete {
         let message = "all spouts have ended, and all their tuples are processed".to_owned();
         ("Complete", true, "AllProcessed", message)
@@ -249,6 +254,7 @@ fn notice(kind: &str, is_true: bool, reason: &str, message: &str) -> Option<Noti
         is_warning,
         reason: reason.to_owned(),
         note: message.to_owned(),
+        about: None,
     })
 }
 
@@ -286,7 +292,7 @@ mod tests {
 
     #[test]
     fn how_a_topology_stands_is_said_in_conditions() {
-        let trouble = Some(("ImageUnavailable", "no image".to_owned()));
+        let trouble = Some(("ImageUnavailable".to_owned(), "no image".to_owned()));
         let rejected = Some(("InvalidGraph", "no such component".to_owned()));
         let cases = [
             (

@@ -1,5 +1,7 @@
 //! Decisions about whole worlds: a toy cluster does what is decided, and its pods and workers follow at once.
 
+mod scripts;
+
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use waterspout_api::resource::{ReleasePhase, ReleaseStrategy, TopologyState};
@@ -48,6 +50,7 @@ struct Toy {
     objects: Vec<There>,
     pods: Vec<PodView>,
     heard: BTreeMap<String, Heard>,
+    config_maps: BTreeMap<String, Contents>,
     now: Timestamp,
     next_uid: u64,
     /// Workers carry plans out.
@@ -63,11 +66,24 @@ impl Toy {
             objects: Vec::new(),
             pods: Vec::new(),
             heard: BTreeMap::new(),
+            config_maps: BTreeMap::new(),
             now: Timestamp::UNIX_EPOCH,
             next_uid: 100,
             obeys: true,
             broken: Vec::new(),
         }
+    }
+
+    /// The revision that the spec asks for.
+    fn wished(&self) -> String {
+        let owner = Owner {
+            name: NAME,
+            namespace: "default",
+            uid: "uid",
+            worker_role: "waterspout-worker",
+        };
+        let wish = wish(&owner, &self.topology, &self.config_maps);
+        wish.expect("it can run").id
     }
 
     fn decide(&self) -> Decision {
@@ -77,6 +93,7 @@ impl Toy {
             plans: plans(&self.objects, &self.heard),
             pods: self.pods.clone(),
             heard: self.heard.clone(),
+            config_maps: self.config_maps.clone(),
             refused: None,
             away: BTreeMap::new(),
             draining: Duration::ZERO,
@@ -84,6 +101,7 @@ impl Toy {
         };
         let settings = Settings {
             worker_image: "worker:1".to_owned(),
+            script_worker_image: "script-worker:1".to_owned(),
             worker_role: "waterspout-worker".to_owned(),
         };
         decide(&world, &settings).expect("a decision")
@@ -454,7 +472,7 @@ fn a_revision_that_does_not_get_ready_goes_and_is_not_tried_again() {
     let mut toy = running(2);
     let name = current(&toy);
     toy.wish(words(2, 20));
-    toy.broken = vec![wish(&toy.topology, NAME).expect("it can run").id];
+    toy.broken = vec![toy.wished()];
     assert_eq!(phases(&mut toy), [ReleasePhase::Opening]);
     assert_eq!((current(&toy), toy.pods.len()), (name.clone(), 2));
     assert_eq!(toy.plan().map(|plan| plan.epoch.0 > 1 || plan.active), Some(true));
@@ -490,7 +508,7 @@ fn a_revision_that_fails_in_its_probation_hands_back() {
         let mut toy = running(2);
         let name = current(&toy);
         toy.wish(words(2, 20));
-        let next = wish(&toy.topology, NAME).expect("it can run").id;
+        let next = toy.wished();
         let mut seen = Vec::new();
         for _ in 0..30 {
             toy.turn();

@@ -33,6 +33,13 @@ class ToolError(UmbrellaError):
     """A program that is needed is missing or failed."""
 
 
+class RequirementsError(UmbrellaError):
+    """What the app needs is not installed where it runs."""
+
+    #: By this the cluster's condition is told from other errors.
+    waterspout_reason = "RequirementsMissing"
+
+
 class Fail(Exception):  # noqa: N818 It is no error of the program.
     """Raised by a bolt: fails the tuple that it works on, so that its spout emits it again.
 

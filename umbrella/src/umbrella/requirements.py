@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 
-from .errors import DeclarationError, UmbrellaError
+from .errors import DeclarationError, RequirementsError
 from .places import Place
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*\(?([^()]*)\)?\s*")
@@ -57,11 +57,11 @@ def check(requirements: list[Requirement]) -> None:
     """Says what is missing.
 
     Raises:
-        UmbrellaError: With all that is missing.
+        RequirementsError: With all that is missing.
     """
     missing = [each for each in (requirement.missing() for requirement in requirements) if each is not None]
     if missing:
-        raise UmbrellaError(
+        raise RequirementsError(
             f"requirements of the app are missing: {'; '.join(missing)}; use a worker image that has them"
         )
 

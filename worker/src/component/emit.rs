@@ -158,6 +158,25 @@ pub trait EmitRoot {
         row: impl FnOnce(&mut RowWriter<'_>),
     ) -> Result<(), ComponentError>;
 
+    /// Emits a root, or a tuple that is none without a message id, and tells which tasks it goes to, as far as that is
+    /// known: not where this is a record for tests.
+    ///
+    /// # Errors
+    /// As [`EmitRoot::emit_root`].
+    #[doc(hidden)]
+    fn emit_root_and_tell(
+        &mut self,
+        stream: usize,
+        message: Option<u64>,
+        row: impl FnOnce(&mut RowWriter<'_>),
+        _told: &mut Vec<u32>,
+    ) -> Result<(), ComponentError> {
+        match message {
+            Some(message) => self.emit_root(stream, message, row),
+            None => self.emit_untracked(stream, row),
+        }
+    }
+
     /// How many more roots may be emitted in this call. A spout that goes beyond is not stopped, but is rude.
     fn room(&self) -> usize;
 }

@@ -136,6 +136,7 @@ mod tests {
                 component: "words".into(),
                 name: "default".into(),
                 fields: vec!["word".into()],
+                grouping: waterspout_core::graph::Grouping::Shuffle,
             }],
             outputs: Vec::new(),
             components: Vec::new(),

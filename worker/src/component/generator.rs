@@ -177,9 +177,9 @@ fn scatter(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A pool of sentences, the same for the same settings. Word `k` is drawn with a probability in proportion to `1/k`
+/// The pool that the sentences are drawn from, the same for the same settings. Word `k` is drawn with a probability in proportion to `1/k`
 /// (Zipf's law).
-fn sentences(shape: &SentenceShape) -> Vec<String> {
+pub fn sentences(shape: &SentenceShape) -> Vec<String> {
     let mut random = SmallRng::seed_from_u64(shape.seed);
     let words: Vec<String> = (0..shape.vocabulary)
         .map(|_| {

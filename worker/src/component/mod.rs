@@ -24,12 +24,14 @@ pub mod state;
 pub mod stdout;
 #[doc(hidden)]
 pub mod testing;
+pub(crate) mod troubles;
 mod waker;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
+use waterspout_core::graph::Grouping;
 use waterspout_core::value::Row;
 
 pub use concurrent::{AsyncBolt, Outbox, OwnedTuple};
@@ -39,6 +41,8 @@ pub(crate) use futures::Futures;
 pub(crate) use measure::Measures;
 pub use measure::{Counter, Gauge, Histogram};
 pub use own::Components;
+pub use troubles::Trouble;
+pub(crate) use troubles::Troubles;
 pub use waker::Waker;
 
 /// Why a component cannot go on. It ends the worker's process: there is no half-alive worker.
@@ -108,6 +112,7 @@ pub(crate) struct Services {
     pub(crate) futures: Futures,
     pub(crate) waker: Waker,
     pub(crate) measures: Measures,
+    pub(crate) troubles: Troubles,
 }
 
 /// One output stream of a component.
@@ -121,6 +126,8 @@ pub struct OutputShape {
     pub direct: bool,
     /// The components that read it, with the numbers of their tasks in the topology.
     pub readers: Vec<(String, std::ops::Range<u32>)>,
+    /// How each of them reads it.
+    pub groupings: Vec<Grouping>,
 }
 
 /// One input stream of a component.
@@ -134,6 +141,8 @@ pub struct InputFields {
     pub name: String,
     /// Its fields.
     pub fields: Vec<String>,
+    /// How it is read.
+    pub grouping: Grouping,
 }
 
 impl Context {

@@ -16,7 +16,7 @@ use waterspout_core::routing::Choose;
 
 use super::concurrent::Concurrent;
 use super::registry::{self, BoltVisitor, SpoutVisitor};
-use super::{AsyncBolt, Bolt, ComponentError, Context, Futures, Measures, Services, Spout, Waker};
+use super::{AsyncBolt, Bolt, ComponentError, Context, Futures, Measures, Services, Spout, Troubles, Waker};
 use crate::runtime::Host;
 use crate::task::TaskCore;
 
@@ -72,6 +72,7 @@ pub struct Components {
     groupings: BTreeMap<String, OwnGrouping>,
     futures: Futures,
     measures: Measures,
+    troubles: Troubles,
 }
 
 impl Components {
@@ -118,11 +119,17 @@ impl Components {
         &self.measures
     }
 
+    /// What goes wrong at the tasks of this worker.
+    pub(crate) fn troubles(&self) -> &Troubles {
+        &self.troubles
+    }
+
     /// What the worker does for one task.
     pub(crate) fn services(&self) -> Services {
         Services {
             futures: self.futures.clone(),
             measures: self.measures.clone(),
+            troubles: self.troubles.clone(),
             waker: Waker::default(),
         }
     }

@@ -27,7 +27,7 @@ pub struct Sample {
     pub stream: u16,
     /// The task that emitted it.
     pub source: u32,
-    /// Its encoded fields; empty if they are more than [`MAX_ROW`] bytes.
+    /// Its encoded fields; empty if they are more than 64 KiB.
     pub row: Vec<u8>,
     /// Their bytes.
     pub bytes: usize,

@@ -222,6 +222,7 @@ pub(crate) fn make(
                 component: graph.component(edge.from).name.clone(),
                 name: graph.stream(edge.stream).name.clone(),
                 fields: graph.stream(edge.stream).fields.clone(),
+                grouping: edge.grouping.clone(),
             })
             .collect(),
         // Nobody but the task itself writes dead letters.
@@ -322,6 +323,11 @@ fn shape(graph: &Graph, stream: StreamId) -> OutputShape {
             .edges_from(stream)
             .iter()
             .map(|edge| (graph.component(edge.to).name.clone(), graph.tasks_of(edge.to)))
+            .collect(),
+        groupings: graph
+            .edges_from(stream)
+            .iter()
+            .map(|edge| edge.grouping.clone())
             .collect(),
     }
 }

@@ -376,6 +376,9 @@ impl Output {
 
     /// Frames to deliver, in order; taken out as they are read.
     pub fn take_shipped(&mut self) -> Option<std::vec::Drain<'_, Shipped>> {
+        if self.row.capacity() > KEPT_ROW {
+            self.row = Vec::new();
+        }
         (!self.open.shipped.is_empty()).then(|| self.open.shipped.drain(..))
     }
 
@@ -389,6 +392,9 @@ impl Output {
         self.open.clear_entries();
     }
 }
+
+/// The longest row whose memory a task keeps for the next one when a run has ended.
+const KEPT_ROW: usize = 64 << 10;
 
 /// Puts a row into several frames. Not inlined, so that the common case of one stays small.
 #[inline(never)]

@@ -4,7 +4,7 @@
 //! emitted again as well, and goes to the dead letters instead of its stream: so its row need not be kept.
 
 use waterspout_core::finish::TaskState;
-use waterspout_core::frame::Frame;
+use waterspout_core::frame::{Frame, GroupId};
 use waterspout_core::ledger::{Ledger, LedgerEntry, LedgerSettings, Outcome};
 use waterspout_core::value::RowWriter;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -60,6 +60,18 @@ struct Roots<'a> {
     /// No root failed lately, and a root's key is its message id: there is nothing to look up.
     is_plain: bool,
     now: u64,
+    /// How many bytes the task has emitted in all when the spout is to wait.
+    stop_at: u64,
+}
+
+/// Where a root goes.
+enum To<'a> {
+    /// As the groupings say.
+    Routed,
+    /// There, and these are told.
+    Told(&'a mut Vec<u32>),
+    /// To this task.
+    Task(u32),
 }
 
 impl Roots<'_> {
@@ -68,7 +80,7 @@ impl Roots<'_> {
     fn send(
         &mut self,
         mut stream: usize,
-        mut task: Option<u32>,
+        mut to: To<'_>,
         message: u64,
         mut bytes: usize,
     ) -> Result<(), ComponentError> {
@@ -85,17 +97,11 @@ impl Roots<'_> {
         }
         if let Some((letters, row)) = self.attempts.letter(message, stream, self.output.last_row()) {
             self.output.load_row(&row);
-            (stream, task, bytes) = (letters, None, row.len());
+            (stream, to, bytes) = (letters, To::Routed, row.len());
         }
         if !self.is_tracked {
             self.outcome.acked.push(message);
-            return match task {
-                None => {
-                    self.output.send(stream, None, |_| {});
-                    Ok(())
-                }
-                Some(task) => self.output.send_direct(stream, task, None, |_| {}),
-            };
+            return send(self.output, stream, to, None, |_| {});
         }
         let root = self.ledger.open(message, bytes, self.now);
         if let Some(keys) = self.keys.filter(|_| !self.ids_last) {
@@ -107,14 +113,28 @@ impl Roots<'_> {
             ledger.register_last(frame);
             went = true;
         };
-        match task {
-            None => self.output.send(stream, Some(root), registered),
-            Some(task) => self.output.send_direct(stream, task, Some(root), registered)?,
-        }
+        send(self.output, stream, to, Some(root), registered)?;
         if !went {
             self.ledger.settle_last(self.now, self.outcome);
         }
         Ok(())
+    }
+}
+
+fn send(
+    output: &mut Output,
+    stream: usize,
+    to: To<'_>,
+    root: Option<(GroupId, u8)>,
+    registered: impl FnMut(u64),
+) -> Result<(), ComponentError> {
+    match to {
+        To::Routed => {
+            output.send(stream, root, registered);
+            Ok(())
+        }
+        To::Told(told) => output.send_root_and_tell(stream, root, told, registered),
+        To::Task(task) => output.send_direct(stream, task, root, registered),
     }
 }
 
@@ -133,7 +153,7 @@ impl EmitRoot for Roots<'_> {
         };
         let bytes = self.output.write_at(place, stream, row)?;
         let RowPlace::Frame(frame) = place else {
-            return self.send(stream, None, message, bytes);
+            return self.send(stream, To::Routed, message, bytes);
         };
         if self.is_tracked {
             let (ledger, now) = (&mut *self.ledger, self.now);
@@ -154,7 +174,21 @@ impl EmitRoot for Roots<'_> {
         row: impl FnOnce(&mut RowWriter<'_>),
     ) -> Result<(), ComponentError> {
         let bytes = self.output.write_direct(stream, row)?;
-        self.send(stream, Some(task), message, bytes)
+        self.send(stream, To::Task(task), message, bytes)
+    }
+
+    fn emit_root_and_tell(
+        &mut self,
+        stream: usize,
+        message: Option<u64>,
+        row: impl FnOnce(&mut RowWriter<'_>),
+        told: &mut Vec<u32>,
+    ) -> Result<(), ComponentError> {
+        let bytes = self.output.write_row(stream, row)?;
+        match message {
+            Some(message) => self.send(stream, To::Told(told), message, bytes),
+            None => send(self.output, stream, To::Told(told), None, |_| {}),
+        }
     }
 
     fn emit_untracked(
@@ -169,6 +203,9 @@ impl EmitRoot for Roots<'_> {
 
     #[inline]
     fn room(&self) -> usize {
+        if self.output.bytes() >= self.stop_at {
+            return 0;
+        }
         self.ledger.room()
     }
 }
@@ -307,6 +344,7 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
                 ids_last: self.ids_last,
                 is_tracked: self.is_tracked,
                 now,
+                stop_at,
             };
             match self.spout.poll(&mut roots)? {
                 Polled::More => self.poll_at = 0,

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::MAX_MESSAGE;
+use super::guarded::Guarded;
 use super::incoming::Incoming;
 use super::proto::workers_client::WorkersClient;
 use super::proto::workers_server::{Workers, WorkersServer};
@@ -25,6 +26,8 @@ use super::proto::{DataMessage, DataReply, LinkMessage, LinkReply, StatePart, St
 
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 32 << 20;
+/// Streams of one connection. A worker opens one.
+const STREAMS_OF_A_CONNECTION: u32 = 4;
 
 /// What the other end of a stream answers.
 pub(crate) type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -111,19 +114,24 @@ pub(super) fn server() -> Server {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(1 << 20)
+        .max_concurrent_streams(Some(STREAMS_OF_A_CONNECTION))
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
 }
 
 /// Serves streams until the listener fails.
-pub(super) async fn serve(mut server: Server, listener: TcpListener, incoming: Arc<Incoming>) {
+pub(super) async fn serve(mut server: Server, listener: TcpListener, incoming: Arc<Incoming>, is_tls: bool) {
+    let door = Arc::clone(&incoming.door);
     let service = WorkersServer::new(Service { incoming })
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
-    let serving = server
-        .add_service(service)
-        // Credit is small and must not wait for the peer's delayed acknowledgement.
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+    // Credit is small and must not wait for the peer's delayed acknowledgement.
+    let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let connections = connections.filter_map(move |connection| match connection {
+        Ok(connection) => Guarded::new(connection, &door, is_tls).map(Ok),
+        Err(error) => Some(Err(error)),
+    });
+    let serving = server.add_service(service).serve_with_incoming(connections);
     if let Err(error) = serving.await {
         tracing::error!(%error, "the transport stopped serving");
     }

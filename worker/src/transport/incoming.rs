@@ -1,7 +1,7 @@
 //! What other workers send to this one.
 //!
-//! Owns: the called half of both streams, the check of every hello and every byte, the receiver's half of links and
-//! credits. Invariants: the reader of a stream never waits for a task; bytes that are wrong end their stream and harm
+//! Owns: the called half of both streams, the check of every byte behind the hello ([`super::door`]), the receiver's
+//! half of links and credits. Invariants: the reader of a stream never waits for a task; bytes that are wrong end their stream and harm
 //! nobody else; each ledger message is handed in once, in order.
 
 use std::collections::BTreeMap;
@@ -16,16 +16,18 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 use waterspout_core::credit::CreditReceiver;
+use waterspout_core::epoch::Incarnation;
 use waterspout_core::frame::wire;
 use waterspout_core::link::{LinkReceiver, Verdict};
 use waterspout_core::placement::WorkerIndex;
 
+use super::door::{Door, is_break};
 use super::grpc::Replies;
 use super::proto::{
-    Credit, Credits, DataMessage, DataReply, Frames, Hello, LinkMessage, LinkReply, Numbered, StatePart,
+    Credit, Credits, DataMessage, DataReply, Frames, LinkMessage, LinkReply, Numbered, StatePart,
     StateRequest, Welcome, data_message, data_reply, link_message, link_reply, numbered,
 };
-use super::{Admission, Inbound, Origin, PROTOCOL_VERSION, PeerId, Refused, TransportConfig};
+use super::{Admission, Inbound, Origin, PeerId, Refused, TransportConfig};
 use crate::mutation::{Mutation, lacks};
 use crate::rim::{Instant, sleep};
 
@@ -33,6 +35,8 @@ use crate::rim::{Instant, sleep};
 const CONFIRM_EVERY: u64 = 32;
 /// Bytes of a state that go in one message.
 const PART: usize = 1 << 20;
+/// Most pods whose links are remembered, beside those that have a part in what runs here.
+const MAX_LINKS: usize = 1024;
 /// How soon it is asked again whether frames belong here.
 const ADMISSION: Duration = Duration::from_millis(2);
 
@@ -46,6 +50,7 @@ pub(crate) struct Incoming {
     connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
     next_connection: AtomicU64,
     received: Mutex<Received>,
+    pub(super) door: Arc<Door>,
 }
 
 /// Frames of one epoch that were handed in, by the life that sent them.
@@ -65,6 +70,7 @@ struct Connection {
 
 impl Incoming {
     pub(super) fn new(config: TransportConfig, inbound: Arc<dyn Inbound>) -> Self {
+        let door = Door::new(config.clone());
         Self {
             config,
             inbound,
@@ -72,6 +78,7 @@ impl Incoming {
             connections: Mutex::default(),
             next_connection: AtomicU64::new(1),
             received: Mutex::default(),
+            door,
         }
     }
 
@@ -103,32 +110,6 @@ impl Incoming {
         };
         if due {
             connection.due.notify_one();
-        }
-    }
-
-    /// Who calls, if that is somebody who may.
-    fn check(&self, hello: &Hello) -> Result<PeerId, Status> {
-        let refuse = |reason: String| Err(Status::failed_precondition(reason));
-        if hello.version != PROTOCOL_VERSION {
-            return refuse(format!(
-                "this worker speaks protocol version {PROTOCOL_VERSION}, the caller {}; run the same version of \
-                 Waterspout on all workers",
-                hello.version
-            ));
-        }
-        if hello.topology != self.config.topology {
-            let (mine, other) = (&self.config.topology, &hello.topology);
-            return refuse(format!("this is a worker of topology '{mine}', not of '{other}'"));
-        }
-        if hello.to != self.config.me.index.0 {
-            return refuse(format!(
-                "this is worker {}, not worker {}",
-                self.config.me.index.0, hello.to
-            ));
-        }
-        match &hello.from {
-            Some(from) => Ok(from.into()),
-            None => refuse("the hello does not say who calls".to_owned()),
         }
     }
 
@@ -204,6 +185,12 @@ impl Incoming {
     fn take_numbered(&self, from: PeerId, message: Numbered) -> Result<u64, Status> {
         let mut links = lock(&self.links);
         let pod = (from.index, from.incarnation.uid);
+        if links.len() >= MAX_LINKS && !links.contains_key(&pod) {
+            links.retain(|&(index, uid), _| {
+                let incarnation = Incarnation { uid, start: 0 };
+                self.inbound.has_part(PeerId { index, incarnation })
+            });
+        }
         let link = links.entry(pod).or_default();
         match link.receive(message.number, from.incarnation.start) {
             Verdict::Accept => {}
@@ -218,15 +205,20 @@ impl Incoming {
             Verdict::Stale => return Err(Status::failed_precondition("a later life of the caller was seen")),
         }
         let last = link.last_received();
+        // Who has no part in what runs here says nothing of its roots, whatever it claims to be.
+        let counts = self.inbound.has_part(from);
         // Handed in under the lock: the order of two connections of one worker is the order of their numbers.
         match message.payload {
             Some(numbered::Payload::Entries(bytes)) => {
                 let entries = wire::decode_entries(&bytes).map_err(|fault| {
                     Status::invalid_argument(format!("ledger entries are wrong: {fault}"))
                 })?;
-                self.inbound.entries(entries);
+                if counts {
+                    self.inbound.entries(entries);
+                }
             }
-            Some(numbered::Payload::Lost(about)) => self.inbound.lost((&about).into()),
+            Some(numbered::Payload::Lost(about)) if counts => self.inbound.lost((&about).into()),
+            Some(numbered::Payload::Lost(_)) => {}
             None => return Err(Status::invalid_argument("a ledger message is empty")),
         }
         Ok(last)
@@ -235,8 +227,10 @@ impl Incoming {
     fn last_received(&self, from: PeerId) -> Result<u64, Status> {
         let mut links = lock(&self.links);
         let pod = (from.index, from.incarnation.uid);
-        let link = links.entry(pod).or_default();
-        link.resume(from.incarnation.start)
+        // It is remembered from its first message on.
+        links
+            .get_mut(&pod)
+            .map_or(Some(0), |link| link.resume(from.incarnation.start))
             .ok_or_else(|| Status::failed_precondition("a later life of the caller was seen"))
     }
 }
@@ -251,18 +245,8 @@ impl Incoming {
     /// # Errors
     /// If it is not to be had, and why.
     pub(super) fn state(&self, request: &StateRequest) -> Result<Replies<StatePart>, Status> {
-        if request.version != PROTOCOL_VERSION {
-            return Err(Status::failed_precondition(format!(
-                "the caller speaks version {}, this worker {PROTOCOL_VERSION}",
-                request.version
-            )));
-        }
-        if request.topology != self.config.topology {
-            return Err(Status::failed_precondition(format!(
-                "the caller is of topology '{}', this worker of '{}'",
-                request.topology, self.config.topology
-            )));
-        }
+        let kin = self.door.check_kin(request.version, &request.topology);
+        kin.inspect_err(|status| self.door.count(status))?;
         let state = self.inbound.state(&request.revision, request.epoch, request.task);
         let state = state.map_err(|refused| match refused {
             Refused::Now(why) => Status::unavailable(why),
@@ -285,16 +269,12 @@ impl Incoming {
         self: Arc<Self>,
         mut messages: impl Stream<Item = Result<DataMessage, Status>> + Send + Unpin + 'static,
     ) -> Result<Replies<DataReply>, Status> {
-        let Some(DataMessage {
-            kind: Some(data_message::Kind::Hello(hello)),
-        }) = messages.next().await.transpose()?
-        else {
-            return Err(Status::failed_precondition(
-                "the data stream does not begin with a hello",
-            ));
-        };
         let incoming = self;
-        let from = incoming.check(&hello)?;
+        let hello = |message: DataMessage| match message.kind {
+            Some(data_message::Kind::Hello(hello)) => Some(hello),
+            _ => None,
+        };
+        let (from, entered) = incoming.door.enter(&mut messages, hello).await?;
         let connection = incoming.open();
         let received = lock(&incoming.received).from.get(&from).copied();
         let welcome = data_reply::Kind::Welcome(incoming.welcome(received.unwrap_or(0)));
@@ -302,6 +282,7 @@ impl Incoming {
         // One future does both halves, so that none outlives the stream.
         let (replies, stream) = mpsc::channel(4);
         let work = async move {
+            let _entered = entered;
             let read = async {
                 loop {
                     match messages.next().await.transpose() {
@@ -319,7 +300,8 @@ impl Incoming {
                         Ok(Some(_)) => {
                             return Some(Status::invalid_argument("a message on the data stream is none"));
                         }
-                        Ok(None) | Err(_) => return None,
+                        Ok(None) => return None,
+                        Err(status) => return Some(status),
                     }
                 }
             };
@@ -347,8 +329,9 @@ impl Incoming {
             };
             let end: Option<Status> = tokio::select! { biased; end = read => end, end = grant => end };
             lock(&incoming.connections).remove(&connection.number);
-            if let Some(status) = end {
+            if let Some(status) = end.filter(|status| !is_break(status)) {
                 tracing::warn!(from = %from, reason = status.message(), "refused frames");
+                incoming.door.count(&status);
                 // Nobody may be there to hear it.
                 let _ = replies.send(Err(status)).await;
             }
@@ -366,21 +349,20 @@ impl Incoming {
         self: Arc<Self>,
         mut messages: impl Stream<Item = Result<LinkMessage, Status>> + Send + Unpin + 'static,
     ) -> Result<Replies<LinkReply>, Status> {
-        let Some(LinkMessage {
-            kind: Some(link_message::Kind::Hello(hello)),
-        }) = messages.next().await.transpose()?
-        else {
-            return Err(Status::failed_precondition(
-                "the link does not begin with a hello",
-            ));
-        };
         let incoming = self;
-        let from = incoming.check(&hello)?;
-        let last_received = incoming.last_received(from)?;
+        let hello = |message: LinkMessage| match message.kind {
+            Some(link_message::Kind::Hello(hello)) => Some(hello),
+            _ => None,
+        };
+        let (from, entered) = incoming.door.enter(&mut messages, hello).await?;
+        let last_received = incoming
+            .last_received(from)
+            .inspect_err(|status| incoming.door.count(status))?;
         let welcome = link_reply::Kind::Welcome(incoming.welcome(last_received));
         let first = tokio_stream::once(Ok(LinkReply { kind: Some(welcome) }));
         let (replies, stream) = mpsc::channel(16);
         let work = async move {
+            let _entered = entered;
             let mut confirmed = last_received;
             let mut received = last_received;
             loop {
@@ -414,20 +396,26 @@ impl Incoming {
                     }
                     Ok(Some(LinkMessage {
                         kind: Some(link_message::Kind::Control(message)),
-                    })) => {
-                        incoming.inbound.control(from, message.into());
-                        continue;
-                    }
+                    })) => match incoming.inbound.control(from, message.into()) {
+                        Ok(()) => continue,
+                        Err(error) => {
+                            let reason = format!("a control message is wrong: {error}");
+                            break Some(Status::invalid_argument(reason));
+                        }
+                    },
                     Ok(Some(_)) => break Some(Status::invalid_argument("a message on the link is none")),
-                    Ok(None) | Err(_) => break None,
+                    Ok(None) => break None,
+                    Err(status) => break Some(status),
                 };
                 if replies.send(Ok(LinkReply { kind: Some(reply) })).await.is_err() {
                     break None;
                 }
             }
             .into_iter()
+            .filter(|status| !is_break(status))
             .for_each(|status| {
-                tracing::warn!(from = %from, reason = status.message(), "refused a ledger message");
+                tracing::warn!(from = %from, reason = status.message(), "refused a message on the link");
+                incoming.door.count(&status);
                 // Nobody may be there to hear it.
                 let _ = replies.try_send(Err(status));
             });

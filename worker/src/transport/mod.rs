@@ -14,7 +14,9 @@
 //! and the same from B to A. Invariants: sending never blocks; what reads the network never waits for a task; what
 //! a peer in another life sent or was sent is dropped, and counted as lost.
 
+mod door;
 mod grpc;
+mod guarded;
 mod incoming;
 mod outgoing;
 mod peer;
@@ -86,7 +88,10 @@ pub trait Inbound: Send + Sync + 'static {
     /// A worker says that what was in flight at `about` is lost.
     fn lost(&self, about: PeerId);
     /// A control message.
-    fn control(&self, from: PeerId, message: Vec<u8>);
+    ///
+    /// # Errors
+    /// If it is none.
+    fn control(&self, from: PeerId, message: Vec<u8>) -> Result<(), serde_json::Error>;
     /// There is a connection to a worker.
     fn peer_up(&self, peer: PeerId);
     /// The connection to a worker is lost.
@@ -96,6 +101,8 @@ pub trait Inbound: Send + Sync + 'static {
     /// # Errors
     /// Why not.
     fn admits(&self, peer: PeerId, epoch: u64) -> Result<Admission, Refused>;
+    /// Whether a worker has a part in what runs here, in whichever life. What others say of roots does not count.
+    fn has_part(&self, peer: PeerId) -> bool;
     /// How many fields the rows of a stream have; `None` if there is no such stream.
     fn fields(&self, stream: u16) -> Option<usize>;
     /// Whether a task runs on this worker.
@@ -241,7 +248,8 @@ impl Transport {
         let Some((server, listener)) = listening else {
             return;
         };
-        let serving = grpc::serve(server, listener, Arc::clone(&self.incoming));
+        let is_tls = self.config.tls.is_some();
+        let serving = grpc::serve(server, listener, Arc::clone(&self.incoming), is_tls);
         self.connections.spawn(serving);
     }
 
@@ -346,6 +354,11 @@ impl Transport {
         self.all().iter().map(|outgoing| outgoing.status()).collect()
     }
 
+    /// How many streams and connections of others were ended for what came on them.
+    pub fn refused(&self) -> u64 {
+        self.incoming.door.refused()
+    }
+
     /// The peers that there is a connection to.
     pub fn up(&self) -> Vec<PeerId> {
         self.all().iter().filter_map(|outgoing| outgoing.up()).collect()
@@ -397,7 +410,9 @@ impl Transport {
                 .spawn(async move { running.run(inbound, dial).await });
             outgoing
         });
-        Arc::clone(outgoing)
+        let outgoing = Arc::clone(outgoing);
+        self.incoming.door.set_peers(all.len());
+        outgoing
     }
 }
 

@@ -63,8 +63,9 @@ impl Inbound for Recorder {
     fn lost(&self, about: PeerId) {
         self.seen.send_modify(|seen| seen.lost.push(about));
     }
-    fn control(&self, _from: PeerId, message: Vec<u8>) {
+    fn control(&self, _from: PeerId, message: Vec<u8>) -> Result<(), serde_json::Error> {
         self.seen.send_modify(|seen| seen.control.push(message));
+        Ok(())
     }
     fn peer_up(&self, peer: PeerId) {
         self.seen.send_modify(|seen| seen.up.push(peer));
@@ -79,6 +80,9 @@ impl Inbound for Recorder {
             1 => Ok(Admission::Take),
             _ => Err(Refused::Ever("another epoch runs here".to_owned())),
         }
+    }
+    fn has_part(&self, _peer: PeerId) -> bool {
+        true
     }
     fn fields(&self, stream: u16) -> Option<usize> {
         (stream == 0).then_some(1)

@@ -80,3 +80,21 @@ impl Control {
         Ok(message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use waterspout_fuzz::fuzz;
+
+    use super::*;
+
+    #[test]
+    fn fuzz_control() {
+        fuzz("control", |bytes| {
+            let Ok(message) = Control::decode(bytes) else {
+                return String::new();
+            };
+            assert_eq!(Control::decode(&message.encode()).ok().as_ref(), Some(&message));
+            format!("{message:?}").chars().take(12).collect()
+        });
+    }
+}

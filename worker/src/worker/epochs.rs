@@ -347,7 +347,7 @@ impl Epochs {
 
     /// Takes in a part of a copy.
     pub(super) fn hear_part(&mut self, from: PeerId, part: CopyPart) -> Result<(), WorkerError> {
-        if !self.copies.take(from, &part) {
+        if !inbound::is_named(&self.machine(), from) || !self.copies.take(from, &part) {
             return Ok(());
         }
         self.happen(Event::CopyArrived {

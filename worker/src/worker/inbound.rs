@@ -32,6 +32,14 @@ pub(super) fn runs(machine: &Machine, worker: PeerId) -> bool {
         .is_some_and(|member| member.uid == worker.incarnation.uid)
 }
 
+/// Whether the newest plan that is known names a worker. Nothing that moves comes from another one.
+pub(super) fn is_named(machine: &Machine, worker: PeerId) -> bool {
+    machine.newest_plan().is_some_and(|plan| {
+        let mut named = plan.members.iter().chain(&plan.ask);
+        named.any(|member| member.index == worker.index && member.uid == worker.incarnation.uid)
+    })
+}
+
 /// The receiving end of the transport.
 pub(super) struct Receiver {
     plan: Arc<ParsedPlan>,
@@ -100,11 +108,10 @@ impl Inbound for Receiver {
         }
     }
 
-    fn control(&self, from: PeerId, message: Vec<u8>) {
-        match Control::decode(&message) {
-            Ok(message) => self.tell(News::Control(from, Box::new(message))),
-            Err(error) => tracing::warn!(%from, %error, "a control message does not parse"),
-        }
+    fn control(&self, from: PeerId, message: Vec<u8>) -> Result<(), serde_json::Error> {
+        let message = Control::decode(&message)?;
+        self.tell(News::Control(from, Box::new(message)));
+        Ok(())
     }
 
     fn peer_up(&self, peer: PeerId) {
@@ -130,6 +137,11 @@ impl Inbound for Receiver {
             }
             Err(refusal) => Err(Refused::Ever(refusal.to_string())),
         }
+    }
+
+    fn has_part(&self, peer: PeerId) -> bool {
+        let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        runs(&machine, peer) || lacks(Mutation::NoFence)
     }
 
     fn fields(&self, stream: u16) -> Option<usize> {

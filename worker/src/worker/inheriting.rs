@@ -107,7 +107,7 @@ async fn fetch(
         return None;
     };
     loop {
-        let left = until.saturating_duration_since(Instant::now());
+        let left = until - Instant::now();
         let asked = transport.take_state(address, &inheritance.revision, inheritance.epoch.0, state.of.0);
         let why = match rim::within(left, asked).await {
             Some(Ok(bytes)) => return Some((state, bytes)),

@@ -123,6 +123,8 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
                 biased;
                 _ = failures.changed() => {
                     if let Some(failure) = failures.borrow_and_update().clone() {
+                        self.status.failed(&failure);
+                        self.publish()?;
                         return Err(failure.into());
                     }
                 }
@@ -198,9 +200,8 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     fn connected(&mut self, peer: PeerId) -> Result<(), WorkerError> {
         tracing::info!(%peer, "connected");
         self.up.insert(peer.index, peer);
-        if let Some(farewell) = &mut self.farewell {
-            farewell.came(peer.index);
-        }
+        let farewell = self.farewell.iter_mut();
+        farewell.for_each(|farewell| farewell.came(peer.index));
         self.avoid_absent();
         if !self.culprits.is_empty() {
             // Before it sends anything here: it may be about to send the same again.
@@ -276,6 +277,10 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     }
 
     fn hear_of_tasks(&mut self, from: PeerId, message: Control) {
+        // One that has no part in what runs has nothing to say of it, whatever index it claims.
+        if !self.epochs.runs(from) {
+            return;
+        }
         let from_coordinator = from.index == self.coordinator();
         match message {
             Control::Report(states) => {
@@ -295,20 +300,17 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
                 self.send(from.index, &Control::Told);
             }
             Control::Told => {
-                if let Some(farewell) = &mut self.farewell {
-                    farewell.answered(from.index);
-                }
+                let farewell = self.farewell.iter_mut();
+                farewell.for_each(|farewell| farewell.answered(from.index));
             }
             other => tracing::warn!(%from, message = ?other, "only the coordinator may say this"),
         }
     }
 
     fn tasks_at(&self, worker: WorkerIndex) -> Vec<u32> {
-        let placed = self.epochs.plan().placement().iter().enumerate();
-        placed
-            .filter(|(_, at)| **at == worker)
-            .map(|(task, _)| task as u32)
-            .collect()
+        let placed = (0u32..).zip(self.epochs.plan().placement());
+        let here = placed.filter(|(_, at)| **at == worker);
+        here.map(|(task, _)| task).collect()
     }
 
     /// Lets shuffle go round tasks whose worker is away.
@@ -493,7 +495,6 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         self.set_progress();
         let status = self.status.status();
         (self.watch)(&status);
-        self.volume.write(STATUS, &status)?;
-        Ok(())
+        self.volume.write(STATUS, &status).map_err(Into::into)
     }
 }

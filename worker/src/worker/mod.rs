@@ -284,7 +284,11 @@ pub async fn run(
             start: starts,
         },
     };
-    let status = Arc::new(StatusSource::new(me, config.components.measures().clone()));
+    let status = Arc::new(StatusSource::new(me, &config.components));
+    // One that does not parse is of another version, and only tells less.
+    if let Ok(Some(before)) = volume.read(STATUS) {
+        status.recall(before);
+    }
     // A plan of files is there or never comes, which is to be said first; one of a cluster is waited for.
     let (mut discovery, plan) = match &config.source {
         Source::Files { plan, peers } => {

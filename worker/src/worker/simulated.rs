@@ -54,7 +54,7 @@ pub(crate) fn start(start: Start) -> Result<Started, WorkerError> {
     let me = start.me;
     let volume = Volume::in_memory(&start.files);
     let plan = Arc::new(start.plan);
-    let status = Arc::new(StatusSource::new(me, start.components.measures().clone()));
+    let status = Arc::new(StatusSource::new(me, &start.components));
     let machine = epochs::machine(me, &volume)?;
     let (receiver, news) = Receiver::new(Arc::clone(&plan), Arc::clone(&machine));
     let watched = Arc::new(Watched {
@@ -136,8 +136,8 @@ impl Inbound for Watched {
         self.receiver.lost(about);
     }
 
-    fn control(&self, from: PeerId, message: Vec<u8>) {
-        self.receiver.control(from, message);
+    fn control(&self, from: PeerId, message: Vec<u8>) -> Result<(), serde_json::Error> {
+        self.receiver.control(from, message)
     }
 
     fn peer_up(&self, peer: PeerId) {
@@ -150,6 +150,10 @@ impl Inbound for Watched {
 
     fn admits(&self, peer: PeerId, epoch: u64) -> Result<Admission, Refused> {
         self.receiver.admits(peer, epoch)
+    }
+
+    fn has_part(&self, peer: PeerId) -> bool {
+        self.receiver.has_part(peer)
     }
 
     fn fields(&self, stream: u16) -> Option<usize> {

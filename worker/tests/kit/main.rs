@@ -6,4 +6,5 @@ mod bolts;
 mod cases;
 mod concurrent;
 mod fields;
+mod programs;
 mod storm;

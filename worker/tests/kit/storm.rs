@@ -556,6 +556,9 @@ fn losses_do_not_count_as_attempts() {
     for _ in 0..10 {
         kit.lose();
     }
+    // Its only attempt does not begin before it can be known whether a process died of it.
+    assert!(kit.failed("c1").is_empty());
+    kit.advance(seconds(1));
     assert_eq!(kit.failed("c1"), [held]);
     let counts = kit.counts("c1");
     assert_eq!(

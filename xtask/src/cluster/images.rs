@@ -57,6 +57,25 @@ pub(super) fn make_base(
     for library in libraries(workspace)? {
         copy(Path::new(&library), &root.join(library.trim_start_matches('/')))?;
     }
+    add_own_files(&root)?;
+    let containerfile = context.join("Containerfile");
+    write(&containerfile, "FROM scratch\nCOPY root /\n")?;
+    if let Some(folder) = archive.parent() {
+        make_folder(folder)?;
+    }
+    write_archive(
+        workspace,
+        "waterspout.local/base:1",
+        &containerfile,
+        &[],
+        &context,
+        &archive,
+    )?;
+    Ok(archive)
+}
+
+/// Adds what a base has of its own: certificates, a user without rights, and folders.
+pub(super) fn add_own_files(root: &Path) -> anyhow::Result<()> {
     if let Some(certificates) = CERTIFICATES.iter().find(|path| Path::new(path).exists()) {
         copy(
             Path::new(certificates),
@@ -72,20 +91,7 @@ pub(super) fn make_base(
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))
             .with_context(|| format!("set the rights of '{}'", path.display()))?;
     }
-    let containerfile = context.join("Containerfile");
-    write(&containerfile, "FROM scratch\nCOPY root /\n")?;
-    if let Some(folder) = archive.parent() {
-        make_folder(folder)?;
-    }
-    write_archive(
-        workspace,
-        "waterspout.local/base:1",
-        &containerfile,
-        &[],
-        &context,
-        &archive,
-    )?;
-    Ok(archive)
+    Ok(())
 }
 
 /// Makes the archive of the image that pods stand on, unless there is one of the same program.
@@ -180,7 +186,7 @@ fn parse_linked(text: &str) -> Vec<String> {
 }
 
 /// An empty folder.
-fn fresh(path: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn fresh(path: &Path) -> anyhow::Result<PathBuf> {
     if path.exists() {
         fs::remove_dir_all(path).with_context(|| format!("empty '{}'", path.display()))?;
     }
@@ -188,7 +194,7 @@ fn fresh(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-fn make_folder(path: &Path) -> anyhow::Result<()> {
+pub(super) fn make_folder(path: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(path).with_context(|| format!("make the folder '{}'", path.display()))
 }
 
@@ -201,7 +207,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write(path: &Path, content: &str) -> anyhow::Result<()> {
+pub(super) fn write(path: &Path, content: &str) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
     }

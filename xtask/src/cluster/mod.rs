@@ -18,6 +18,7 @@ mod down;
 mod groups;
 mod hosts;
 mod images;
+mod interpreters;
 mod lock;
 mod parts;
 mod places;
@@ -61,9 +62,14 @@ pub(crate) enum ClusterCommand {
     ///
     /// `cargo xtask image --base docker-archive:FILE` takes it. The archive's path is on standard output.
     BaseImage {
-        /// The archive; `cluster/images/base.tar` in the target folder if absent
+        /// The archive; `cluster/images/base.tar` in the target folder if absent, or `script-base.tar` there
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Make the one for scripts, with Python, Node.js and Ruby, of Debian's packages in place of the C library
+        ///
+        /// `cargo xtask image --script-base docker-archive:FILE` takes it. Wants apt-get.
+        #[arg(long)]
+        scripts: bool,
     },
     /// Write the path of the kubeconfig to standard output
     Kubeconfig,
@@ -107,8 +113,13 @@ pub(crate) fn cluster(workspace: &Workspace, command: &ClusterCommand) -> anyhow
         ClusterCommand::Up { nodes } => up(workspace, *nodes).map(|_| ()),
         ClusterCommand::Down => down(workspace),
         ClusterCommand::LoadImage { archives } => load_images(workspace, archives),
-        ClusterCommand::BaseImage { out } => {
-            let archive = images::make_base(workspace, &places, out.as_deref())?;
+        ClusterCommand::BaseImage { out, scripts } => {
+            let make = if *scripts {
+                interpreters::make_base
+            } else {
+                images::make_base
+            };
+            let archive = make(workspace, &places, out.as_deref())?;
             print(&archive.to_string_lossy())
         }
         ClusterCommand::Kubeconfig => {
@@ -179,9 +190,13 @@ pub(crate) fn load_images(workspace: &Workspace, archives: &[PathBuf]) -> anyhow
     images::load_all(workspace, &places, require(&places)?, archives)
 }
 
-/// Makes the base image. Its archive.
-pub(crate) fn base_image(workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    images::make_base(workspace, &places(workspace), None)
+/// Makes the base images, that for scripts last. Their archives.
+pub(crate) fn base_images(workspace: &Workspace) -> anyhow::Result<[PathBuf; 2]> {
+    let places = places(workspace);
+    Ok([
+        images::make_base(workspace, &places, None)?,
+        interpreters::make_base(workspace, &places, None)?,
+    ])
 }
 
 /// How the cluster of this target folder is reached when it is up.

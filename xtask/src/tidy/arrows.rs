@@ -11,7 +11,7 @@ use super::Finding;
 use crate::run::Workspace;
 
 /// The crates of the workspace, and which of them each may use.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("waterspout-core", &[]),
     ("waterspout-api", &["waterspout-core"]),
     ("waterspout-derive", &[]),
@@ -29,6 +29,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
         "waterspout-e2e",
         &["waterspout-api", "waterspout-cli", "waterspout-core"],
     ),
+    ("waterspout-fuzz", &[]),
     ("xtask", &[]),
     ("rust-worker", &["waterspout-cli"]),
 ];

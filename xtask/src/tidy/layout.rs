@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Finding;
 
 /// What lies at the top level: the one list.
-const TOP_LEVEL: [&str; 27] = [
+const TOP_LEVEL: [&str; 28] = [
     ".cargo",
     ".ci",
     ".gitignore",
@@ -26,6 +26,7 @@ const TOP_LEVEL: [&str; 27] = [
     "docs",
     "e2e",
     "examples",
+    "fuzz",
     "script",
     "images",
     "operator",

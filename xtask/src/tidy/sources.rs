@@ -69,8 +69,9 @@ const RULES: [Rule; 8] = [
         pass: None,
     },
     Rule {
+        // Who speaks it from outside, as no worker does, has to have them as well.
         breaks: is_grpc,
-        applies: |path| !path.starts_with("worker/src/transport"),
+        applies: |path| !path.starts_with("worker/src/transport") && path != "worker/tests/strangers.rs",
         scope: Scope::Both,
         advice: "types of gRPC and protobuf stay in worker/src/transport; give it a type of the worker's own",
         pass: None,
@@ -215,11 +216,12 @@ fn module_path(declared_in: &str, module: &str) -> String {
     format!("{folder}/{module}")
 }
 
-/// Whether all of a file is tests: it lies in `tests/` or in `e2e/`, or belongs to a module under `#[cfg(test)]`.
+/// Whether all of a file is tests: it lies in `tests/`, `e2e/` or `fuzz/`, or belongs to a module under `#[cfg(test)]`.
 fn is_test_file(path: &str, test_modules: &BTreeSet<String>) -> bool {
     let stem = path.trim_end_matches(".rs");
     let mut folders = stem.match_indices('/').map(|(at, _)| &stem[..at]);
     path.starts_with("e2e/")
+        || path.starts_with("fuzz/")
         || path.split('/').any(|part| part == "tests")
         || test_modules.contains(stem)
         || folders.any(|folder| test_modules.contains(folder))

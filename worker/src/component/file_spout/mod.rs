@@ -142,6 +142,7 @@ impl Spout for FileSpout {
     fn poll(&mut self, out: &mut impl EmitRoot) -> Result<Polled, ComponentError> {
         let mut room = out.room().min(BATCH);
         while room > 0
+            && out.room() > 0
             && let Some(message) = self.again.pop_front()
         {
             self.emit_again(message, out)?;
@@ -151,6 +152,10 @@ impl Spout for FileSpout {
             return Ok(Polled::Idle(Duration::from_millis(1)));
         }
         for _ in 0..room {
+            // A few long lines are as many as there is room for.
+            if out.room() == 0 {
+                break;
+            }
             let (window, invalid) = (&mut self.window, self.invalid_utf8);
             let take = |place: Place, line: &[u8], path: &Path| {
                 emit(out, window.push(place), line, invalid, path, place.offset)

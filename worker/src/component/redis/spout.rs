@@ -20,6 +20,8 @@ use super::connection::Server;
 
 /// Most entries that are read at once.
 const BATCH: usize = 256;
+/// Bytes that are read at a time, as far as the entries of the time before can tell.
+const READ_BYTES: usize = 1 << 20;
 /// How long a read waits for entries when nothing is in flight, in milliseconds.
 const BLOCK_MS: usize = 20;
 /// How soon it is looked again when entries are in flight.
@@ -42,12 +44,20 @@ pub struct RedisSpout {
     acked: Vec<String>,
     claim_at: Instant,
     cursor: String,
+    /// Bytes of the longest entry of those that were read last.
+    longest: usize,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
     id: String,
     values: HashMap<String, Vec<u8>>,
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.values.values().map(Vec::len).sum()
+    }
 }
 
 impl RedisSpout {
@@ -68,6 +78,7 @@ impl RedisSpout {
             own: Some("0".to_owned()),
             window: Window::starting_at(0),
             in_flight: HashSet::new(),
+            longest: READ_BYTES,
             again: VecDeque::new(),
             acked: Vec::new(),
             claim_at: Instant::now(),
@@ -248,12 +259,17 @@ impl Spout for RedisSpout {
         self.acknowledge()?;
         let mut room = out.room().min(BATCH);
         while room > 0
+            && out.room() > 0
             && let Some(message) = self.again.pop_front()
         {
             self.emit(message, out)?;
             room -= 1;
         }
-        if room == 0 {
+        // Long entries are read a few at a time.
+        room = room
+            .min(READ_BYTES / self.longest.max(1))
+            .max(usize::from(room > 0));
+        if room == 0 || out.room() == 0 {
             return Ok(Polled::More);
         }
         let Some(entries) = self.read(room)? else {
@@ -269,6 +285,8 @@ impl Spout for RedisSpout {
             }
             return Ok(Polled::Idle(LOOK_AGAIN));
         }
+        let lengths = entries.iter().map(Entry::bytes);
+        self.longest = lengths.max().unwrap_or(self.longest);
         for entry in entries {
             if self.in_flight.insert(entry.id.clone()) {
                 let message = self.window.push(entry);

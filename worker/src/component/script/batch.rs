@@ -234,7 +234,7 @@ impl BatchProtocol {
                 Err(Wrong::Message(fault)) if fault.is_of_value() => {
                     *reader = before;
                     reader.skip()?;
-                    ear.error(&format!("a tuple cannot be emitted: {fault}"), "");
+                    ear.error(&format!("a tuple cannot be emitted: {fault}"), "", None);
                     anchors.iter().try_for_each(|&id| ear.fail(id))?;
                 }
                 read => read?,
@@ -308,7 +308,12 @@ pub(super) fn say<'a, R: Read<'a>>(
             } else {
                 String::new()
             };
-            ear.error(&text, &traceback);
+            let reason = if reader.next(items)? && !reader.null() {
+                Some(reader.text()?)
+            } else {
+                None
+            };
+            ear.error(&text, &traceback, reason.as_deref());
         }
         ("metric", Some(name)) => {
             if reader.next(items)? {

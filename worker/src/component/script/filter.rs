@@ -18,6 +18,7 @@ use waterspout_core::component::script::ScriptConfig;
 use waterspout_core::component::stdout::LineFormat;
 
 use super::super::line::append_line;
+use super::super::troubles::TaskTroubles;
 use super::super::{Bolt, ComponentError, Context, Emit, Finished, Held, Patience, Tuple, Waker, registry};
 use super::spawn::end_with_this_thread;
 
@@ -35,6 +36,7 @@ pub(crate) struct LineFilter {
     /// The number of fields of its stream, if it has one.
     fields: Option<usize>,
     waker: Waker,
+    troubles: TaskTroubles,
     input: Vec<u8>,
     held: Vec<Held>,
     done: Vec<Done>,
@@ -65,6 +67,7 @@ impl LineFilter {
             timeout: Duration::from_millis(config.limits.answer_timeout_ms),
             fields: context.outputs.first().map(|output| output.fields.len()),
             waker: context.waker(),
+            troubles: context.services.troubles.of(&context.component, context.task),
             input: Vec::new(),
             held: Vec::new(),
             done: Vec::new(),
@@ -80,7 +83,11 @@ impl LineFilter {
         let run = self
             .run(&input)
             .map_err(|error| ComponentError::outside("run the command line of a script", error))?;
-        let output = run.map_err(|problem| tracing::error!("the command line `{}` {problem}", self.command));
+        let output = run.map_err(|problem| {
+            let said = format!("the command line `{}` {problem}", self.command);
+            tracing::error!("{said}");
+            self.troubles.said(&said, None);
+        });
         self.done.push(Done {
             held,
             output: output.ok(),

@@ -234,4 +234,28 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn fuzz_framing() {
+        waterspout_fuzz::fuzz("framing", |bytes| {
+            let ways = [Framing::Lengths, Framing::EndLines, Framing::Values];
+            ways.map(|framing| {
+                let mut incoming = Incoming::new(framing);
+                let mut taken = 0;
+                for piece in bytes.chunks(1 + bytes.len() / 3) {
+                    incoming.buffer().extend_from_slice(piece);
+                    loop {
+                        match incoming.next() {
+                            Ok(Some(message)) => taken += message.len() + 1,
+                            Ok(None) => break,
+                            Err(_) => return (true, 0),
+                        }
+                    }
+                }
+                // No byte is in two messages.
+                assert!(taken <= 2 * bytes.len());
+                (false, taken.min(64))
+            })
+        });
+    }
 }

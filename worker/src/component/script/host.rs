@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::super::Context;
+use super::super::troubles::TaskTroubles;
 use super::framing::Framing;
 use super::keeper::Keeper;
 use super::spawn::Program;
+use super::speak::SaidError;
 use crate::gate::Wake;
 
 /// The program is not read while so many bytes of it wait for the task.
@@ -58,6 +60,7 @@ pub(super) struct Shared {
     pub(super) has_rung: AtomicBool,
     pub(super) waker: OnceLock<Weak<dyn Wake>>,
     pub(super) framing: Framing,
+    pub(super) troubles: TaskTroubles,
 }
 
 #[derive(Default)]
@@ -78,6 +81,8 @@ pub(super) struct State {
     pub(super) stop: bool,
     /// What the program said of its own fault.
     pub(super) last_error: Option<String>,
+    /// Its task is known to fail.
+    pub(super) is_failing: bool,
 }
 
 pub(super) fn lock(shared: &Shared) -> MutexGuard<'_, State> {
@@ -99,13 +104,19 @@ impl Host {
         for end in [ears.as_fd(), bell.as_fd()] {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
+        let troubles = context.services.troubles.of(&context.component, context.task);
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
+            // The process before this one may have died of it.
+            state: Mutex::new(State {
+                is_failing: troubles.is_failing(),
+                ..State::default()
+            }),
             changed: Condvar::new(),
             bell,
             has_rung: AtomicBool::new(false),
             waker: OnceLock::new(),
             framing,
+            troubles,
         });
         let keeper = Keeper {
             shared: Arc::clone(&shared),
@@ -198,12 +209,17 @@ impl Host {
 
     /// The program gave an answer: earlier deaths are forgiven.
     pub(crate) fn has_worked(&self) {
-        lock(&self.shared).has_worked = true;
+        let mut state = lock(&self.shared);
+        state.has_worked = true;
+        if std::mem::take(&mut state.is_failing) {
+            self.shared.troubles.works();
+        }
     }
 
     /// What the program says of its own fault, in case it dies of it.
-    pub(crate) fn said(&self, error: String) {
-        lock(&self.shared).last_error = Some(error);
+    pub(crate) fn said(&self, error: SaidError) {
+        self.shared.troubles.said(&error.text, error.reason.as_deref());
+        lock(&self.shared).last_error = Some(error.text);
     }
 
     /// Kills the program of this life.

@@ -21,6 +21,7 @@ use super::host::{Bounds, Event, MAX_WAITING, Shared, lock};
 use super::lines::Lines;
 use super::memory;
 use super::spawn::{Program, Running, spawn};
+use crate::orphans;
 
 /// How often its memory is looked at.
 const LOOK_AT_MEMORY: Duration = Duration::from_millis(250);
@@ -60,6 +61,7 @@ impl Keeper {
                         ),
                         _ => format!("the program '{program}' cannot be started: {error}"),
                     };
+                    self.shared.troubles.died(&why, false);
                     return self.shared.tell(Event::GaveUp(why));
                 }
             };
@@ -71,8 +73,11 @@ impl Keeper {
                 deaths = 0;
             }
             deaths += 1;
-            let said = state.last_error.take().or_else(|| lines.tail());
+            let said = state.last_error.take();
+            let has_said = said.is_some();
+            let said = said.or_else(|| lines.tail());
             let why = said.map_or_else(|| why.clone(), |said| format!("{why}: {said}"));
+            state.is_failing = true;
             state.is_ready = false;
             let most = if state.was_ever_ready {
                 self.bounds.restarts
@@ -80,6 +85,7 @@ impl Keeper {
                 self.bounds.restarts.min(MAX_FALSE_STARTS)
             };
             drop(state);
+            self.shared.troubles.died(&why, has_said);
             if deaths > most {
                 return self.shared.tell(Event::GaveUp(why));
             }
@@ -278,6 +284,8 @@ impl Keeper {
         // The group has the program's number, and lives as long as one of its processes does.
         let _ = killpg(Pid::from_raw(running.child.id() as i32), Signal::SIGKILL);
         let status = status.or_else(|| running.child.wait().ok());
+        // What has left the group.
+        orphans::end_marked(&running.mark);
         for (stream, file) in &mut running.logs {
             lines.read(stream, file);
         }

@@ -8,10 +8,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
 use waterspout_core::component::script::{
-    CommandConfig, EnvVar, KIND, Language, Protocol, ScriptConfig, ScriptLimits, Serializer, take_files,
+    CommandConfig, EnvVar, KIND, Language, Protocol, ScriptConfig, ScriptFile, ScriptLimits, Serializer,
+    take_directory, take_files,
 };
 
 use super::super::{ComponentError, Context, registry};
@@ -53,12 +56,21 @@ impl Launch {
     pub(super) fn prepare(kind: &str, config: &Value, context: &Context) -> Result<Self, ComponentError> {
         if kind == KIND {
             let mut config = config.clone();
-            let files = take_files(&mut config);
-            script(registry::parse(&config, context)?, &files, context)
+            let given = Given {
+                files: take_files(&mut config),
+                directory: take_directory(&mut config).map(PathBuf::from),
+            };
+            script(registry::parse(&config, context)?, &given, context)
         } else {
             command(registry::parse(config, context)?, context)
         }
     }
+}
+
+/// What a plan has of a script's ConfigMap: the files, or where they lie.
+struct Given {
+    files: BTreeMap<String, ScriptFile>,
+    directory: Option<PathBuf>,
 }
 
 fn command(config: CommandConfig, context: &Context) -> Result<Launch, ComponentError> {
@@ -87,11 +99,7 @@ fn command(config: CommandConfig, context: &Context) -> Result<Launch, Component
     })
 }
 
-fn script(
-    config: ScriptConfig,
-    files: &BTreeMap<String, String>,
-    context: &Context,
-) -> Result<Launch, ComponentError> {
+fn script(config: ScriptConfig, given: &Given, context: &Context) -> Result<Launch, ComponentError> {
     let wrong = |problem: String| {
         let component = &context.component;
         ComponentError::Settings(format!("settings of component '{component}': {problem}"))
@@ -108,16 +116,31 @@ fn script(
     } else if let Some(map) = &config.config_map {
         let language = Language::of(&map.key)
             .ok_or_else(|| wrong(format!("the language of '{}' is not known", map.key)))?;
-        if !files.contains_key(&map.key) {
+        let path = match &given.directory {
+            Some(mounted) => mounted.join(&map.key),
+            None => {
+                for (name, file) in &given.files {
+                    match file {
+                        ScriptFile::Text(text) => directory.write(name, text)?,
+                        ScriptFile::Binary { base64 } => {
+                            let bytes = STANDARD.decode(base64);
+                            directory.write(
+                                name,
+                                bytes.map_err(|error| wrong(format!("file '{name}': {error}")))?,
+                            )?
+                        }
+                    };
+                }
+                directory.path().join(&map.key)
+            }
+        };
+        if !path.exists() {
             return Err(wrong(format!(
                 "the ConfigMap '{}' has no key '{}'",
                 map.name, map.key
             )));
         }
-        for (name, text) in files {
-            directory.write(name, text)?;
-        }
-        (language, directory.path().join(&map.key))
+        (language, path)
     } else {
         return Err(wrong("no script is set".to_owned()));
     };
@@ -178,9 +201,9 @@ impl Directory {
         self.0.path()
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf, ComponentError> {
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<PathBuf, ComponentError> {
         let path = self.0.path().join(name);
-        std::fs::write(&path, text)
+        std::fs::write(&path, content)
             .map_err(|error| ComponentError::outside(format!("write '{}'", path.display()), error))?;
         Ok(path)
     }

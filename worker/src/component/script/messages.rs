@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::speak::Talk;
+use super::speak::{SaidError, Talk};
 
 /// Message ids of failed roots that are kept until the program emits them again.
 const MAX_FAILED: usize = 65_536;
@@ -10,7 +10,7 @@ const MAX_FAILED: usize = 65_536;
 /// What the program said besides.
 #[derive(Default)]
 pub(super) struct Said {
-    pub(super) error: Option<String>,
+    pub(super) error: Option<SaidError>,
     pub(super) is_alive: bool,
 }
 
@@ -19,13 +19,8 @@ impl Talk for Said {
         self.is_alive = true;
     }
 
-    fn error(&mut self, text: &str, traceback: &str) {
-        tracing::error!(traceback, "{text}");
-        self.error = Some(if traceback.is_empty() {
-            text.to_owned()
-        } else {
-            traceback.to_owned()
-        });
+    fn error(&mut self, text: &str, traceback: &str, reason: Option<&str>) {
+        self.error = Some(SaidError::hear(text, traceback, reason));
     }
 
     fn metric(&mut self, name: &str, value: f64) {

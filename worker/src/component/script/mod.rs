@@ -43,7 +43,7 @@ pub(crate) use filter::LineFilter;
 pub(crate) use host::{Event, Host};
 use launch::{Launch, Speech};
 use multilang::Multilang;
-pub(crate) use speak::{Answer, Ask, Ear, Emitted, Speak, Talk, Wrong};
+pub(crate) use speak::{Answer, Ask, Ear, Emitted, SaidError, Speak, Talk, Wrong};
 use spout::{ScriptSpout, SpoutLimits};
 use storm_spout::StormSpout;
 
@@ -62,12 +62,14 @@ pub(crate) fn test_context() -> Context {
             component: "in".into(),
             name: "default".into(),
             fields: vec!["a".into()],
+            grouping: waterspout_core::graph::Grouping::Shuffle,
         }],
         outputs: vec![OutputShape {
             name: "default".into(),
             fields: vec!["a".into(), "b".into()],
             direct: false,
             readers: Vec::new(),
+            groupings: Vec::new(),
         }],
         components: Vec::new(),
         base: ".".into(),

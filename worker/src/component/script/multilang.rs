@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use waterspout_core::component::script::Serializer;
 use waterspout_core::frame::Frame;
+use waterspout_core::graph::Grouping;
 use waterspout_core::value::{RowWriter, Value};
 
 use super::super::Context;
@@ -49,7 +50,8 @@ pub(super) fn hello(context: &Context, config: &Json, pid_directory: &str) -> Js
         let readers = output
             .readers
             .iter()
-            .map(|(component, _)| (component.clone(), json!({"type": "CUSTOM"})));
+            .zip(&output.groupings)
+            .map(|((component, _), how)| (component.clone(), grouping(how, &output.fields)));
         targets.insert(
             output.name.clone(),
             readers.collect::<serde_json::Map<_, _>>().into(),
@@ -60,7 +62,7 @@ pub(super) fn hello(context: &Context, config: &Json, pid_directory: &str) -> Js
     let mut source_groupings = json!({});
     for input in &context.inputs {
         source_fields[&input.component][&input.name] = input.fields.clone().into();
-        source_groupings[&input.component][&input.name] = json!({"type": "CUSTOM"});
+        source_groupings[&input.component][&input.name] = grouping(&input.grouping, &input.fields);
     }
     json!({
         "conf": conf,
@@ -76,6 +78,24 @@ pub(super) fn hello(context: &Context, config: &Json, pid_directory: &str) -> Js
             "source->stream->grouping": source_groupings,
         },
     })
+}
+
+/// A grouping as Storm names it. What it does not have is a custom one.
+fn grouping(grouping: &Grouping, fields: &[String]) -> Json {
+    let kind = match grouping {
+        Grouping::Shuffle => "SHUFFLE",
+        Grouping::LocalOrShuffle => "LOCAL_OR_SHUFFLE",
+        Grouping::Fields(keys) => {
+            let names: Vec<&String> = keys.iter().filter_map(|&key| fields.get(key)).collect();
+            return json!({"type": "FIELDS", "fields": names});
+        }
+        // All to the first task: in Storm that is a grouping by no field.
+        Grouping::Global => return json!({"type": "FIELDS", "fields": []}),
+        Grouping::All => "ALL",
+        Grouping::Direct => "DIRECT",
+        Grouping::PartialKey(_) | Grouping::Custom(..) => "CUSTOM_SERIALIZED",
+    };
+    json!({"type": kind})
 }
 
 impl Multilang {
@@ -315,7 +335,7 @@ pub(super) fn say(message: &BTreeMap<String, Value>, ear: &mut impl super::speak
         }
         "error" => {
             let text = text("msg");
-            ear.error(text.lines().last().unwrap_or_default(), text);
+            ear.error(text.lines().last().unwrap_or_default(), text, None);
         }
         "metrics" => {
             let value = match message.get("params") {

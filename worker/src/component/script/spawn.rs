@@ -11,11 +11,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use tempfile::TempDir;
+
+use crate::orphans;
 
 /// Where a program reads what the worker writes, and writes what the worker reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) child: Child,
+    /// What it and all that it starts is marked with.
+    pub(super) mark: String,
     /// What the worker writes.
     pub(super) input: File,
     /// What the worker reads.
@@ -80,34 +85,36 @@ pub(super) fn spawn(program: &Program) -> io::Result<Running> {
     match program.wiring {
         Wiring::Standard => {
             command.stdin(child_reads).stdout(child_writes);
-            end_with_this_thread(&mut command, None);
+            let mark = end_with_this_thread(&mut command, None);
             let child = command.spawn()?;
             drop(command);
-            connected(child, we_write, we_read, logs)
+            connected(child, mark, we_write, we_read, logs)
         }
         Wiring::Own => {
             let (prints, child_prints) = io::pipe()?;
             logs.push(("stdout", file(prints.into())?));
             command.stdin(Stdio::null()).stdout(child_prints);
-            end_with_this_thread(
+            let mark = end_with_this_thread(
                 &mut command,
                 Some((child_reads.as_raw_fd(), child_writes.as_raw_fd())),
             );
             let child = command.spawn()?;
             drop((command, child_reads, child_writes));
-            connected(child, we_write, we_read, logs)
+            connected(child, mark, we_write, we_read, logs)
         }
     }
 }
 
 fn connected(
     child: Child,
+    mark: String,
     input: PipeWriter,
     output: PipeReader,
     logs: Vec<(&'static str, File)>,
 ) -> io::Result<Running> {
     Ok(Running {
         child,
+        mark,
         input: file(input.into())?,
         output: file(output.into())?,
         logs,
@@ -132,12 +139,18 @@ fn reserve_low_descriptors() {
     });
 }
 
-/// Asks the kernel to kill the program when the thread that starts it ends, and gives it `ends` as 3 and 4.
+/// Asks the kernel to kill the program when the thread that starts it ends, and gives it `ends` as 3 and 4. It and all that it
+/// starts bear the mark that is returned.
 #[expect(
     unsafe_code,
     reason = "nothing but a hook between fork and exec can ask for a signal at the parent's death"
 )]
-pub(super) fn end_with_this_thread(command: &mut Command, ends: Option<(RawFd, RawFd)>) {
+pub(super) fn end_with_this_thread(command: &mut Command, ends: Option<(RawFd, RawFd)>) -> String {
+    static PROGRAMS: AtomicU64 = AtomicU64::new(0);
+    let number = PROGRAMS.fetch_add(1, Ordering::Relaxed);
+    // The last sign ends it, so that no mark is the beginning of another one.
+    let mark = format!("{}.{number}.", orphans::mark());
+    command.env(orphans::MARK, &mark);
     let parent = std::process::id() as libc::pid_t;
     let hook = move || {
         // SAFETY: plain system calls on plain numbers, which are allowed between fork and exec.
@@ -156,4 +169,5 @@ pub(super) fn end_with_this_thread(command: &mut Command, ends: Option<(RawFd, R
     unsafe {
         command.pre_exec(hook);
     }
+    mark
 }

@@ -66,12 +66,32 @@ pub(crate) struct Emitted<'a> {
     pub(crate) task: Option<u32>,
 }
 
+/// What a program said of a fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SaidError {
+    /// The traceback, or what it said if there is none.
+    pub(crate) text: String,
+    /// Why, in a word for machines.
+    pub(crate) reason: Option<String>,
+}
+
+impl SaidError {
+    /// Logs it.
+    pub(crate) fn hear(text: &str, traceback: &str, reason: Option<&str>) -> Self {
+        tracing::error!(traceback, "{text}");
+        Self {
+            text: if traceback.is_empty() { text } else { traceback }.to_owned(),
+            reason: reason.map(ToOwned::to_owned),
+        }
+    }
+}
+
 /// Hears what any program may say at any time.
 pub(crate) trait Talk {
     /// It works.
     fn alive(&mut self);
-    /// It says that something failed.
-    fn error(&mut self, text: &str, traceback: &str);
+    /// It says that something failed, and perhaps why, in a word for machines.
+    fn error(&mut self, text: &str, traceback: &str, reason: Option<&str>);
     /// It counts something.
     fn metric(&mut self, name: &str, value: f64);
 }

@@ -304,7 +304,7 @@ impl ScriptSpout {
                 *reader = before;
                 reader.skip()?;
                 self.said
-                    .error(&format!("a tuple cannot be emitted: {fault}"), "");
+                    .error(&format!("a tuple cannot be emitted: {fault}"), "", None);
                 return Ok(());
             }
             read => read?,

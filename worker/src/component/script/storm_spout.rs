@@ -191,18 +191,20 @@ impl StormSpout {
                 };
                 let id = message.get("id").filter(|id| !matches!(id, Value::Null));
                 let task = task(&message)?;
+                let wants_tasks =
+                    task.is_none() && !matches!(message.get("need_task_ids"), Some(Value::Bool(false)));
+                let mut told = Vec::new();
+                let id = id.map(|id| self.messages.of(&id.encode()));
                 let emitted = match (id, task) {
+                    _ if wants_tasks => out.emit_root_and_tell(output, id, row, &mut told),
                     (None, _) => out.emit_untracked(output, row),
-                    (Some(id), None) => out.emit_root(output, self.messages.of(&id.encode()), row),
-                    (Some(id), Some(task)) => {
-                        out.emit_root_direct(output, task, self.messages.of(&id.encode()), row)
-                    }
+                    (Some(id), None) => out.emit_root(output, id, row),
+                    (Some(id), Some(task)) => out.emit_root_direct(output, task, id, row),
                 };
                 emitted.map_err(|error| Wrong::Rule(error.to_string()))?;
                 self.emitted += 1;
-                if task.is_none() && !matches!(message.get("need_task_ids"), Some(Value::Bool(false))) {
-                    // A spout's output does not tell where a tuple went; the list is there for those who wait for it.
-                    let reply = write(self.serializer, self.host.open(), &json!([]));
+                if wants_tasks {
+                    let reply = write(self.serializer, self.host.open(), &json!(told));
                     self.host.send(self.life, reply);
                 }
                 Ok(())

@@ -2,7 +2,7 @@
 //!
 //! A root that was in flight at a process that died is emitted again at once, as all are that were lost with it. What
 //! the process died of is known a little later, from its successor; from then on that root waits after each loss, so that
-//! it is known what became of it before it is tried again.
+//! it is known what became of it before it is tried again. Where a root has one attempt only, all wait after a loss.
 
 use super::{Attempts, Reason, SUSPICION, Tried, Verdict, pause};
 use crate::poison::{Cause, Tally};
@@ -55,7 +55,13 @@ impl Attempts {
     /// A root is lost at `now`. Whether it is to be emitted again at once.
     pub(in crate::task) fn lost(&mut self, message: u64, now: u64) -> bool {
         let Some(&tried) = self.tried.get(&message).filter(|tried| tried.has_killed()) else {
-            return true;
+            if self.most > 1 {
+                return true;
+            }
+            // If a process died of it, that was its only attempt: none may begin before that can be known.
+            self.entry(message, Reason::Failed);
+            self.wait(message, now + SUSPICION);
+            return false;
         };
         if tried.times >= self.most {
             self.wait(message, now);
@@ -123,5 +129,44 @@ fn tally(key: u64, tried: &Tried) -> Tally {
         times: tried.times,
         suspected: tried.suspected,
         cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waterspout_core::value::Value;
+
+    use super::super::Letters;
+    use super::*;
+
+    fn attempts(most: u32) -> Attempts {
+        let stream = ("default".to_owned(), vec!["word".to_owned()]);
+        Attempts::new(most, None, Letters::new(vec![stream]))
+    }
+
+    #[test]
+    fn a_root_that_has_one_attempt_waits_until_it_can_be_known_whether_a_process_died_of_it() {
+        let mut attempts = attempts(1);
+        assert!(!attempts.lost(7, 0) && !attempts.lost(8, 0));
+        assert_eq!(attempts.due(SUSPICION - 1), None);
+        // It is told of one of them, which is given up: its row is asked for at once, to be kept.
+        let now = SUSPICION / 2;
+        let verdict = attempts.killed(7, Cause::Panicked, true, now);
+        assert_eq!((verdict, attempts.dead), (Verdict::Dead, 1));
+        assert_eq!((attempts.due(now), attempts.due(now)), (Some(7), None));
+        assert!(attempts.keep(7, 0, &Value::from("poison").encode()));
+        // The other one is tried once more as if nothing had been.
+        assert_eq!(
+            (attempts.due(SUSPICION), attempts.due(SUSPICION)),
+            (Some(8), None)
+        );
+        assert_eq!(attempts.emitted(8, 0, SUSPICION), Emission::Goes);
+        attempts.acked(8);
+        assert!(attempts.is_empty());
+    }
+
+    #[test]
+    fn a_root_that_has_more_attempts_is_emitted_again_at_once() {
+        assert!(attempts(2).lost(7, 0));
     }
 }

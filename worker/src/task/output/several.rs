@@ -52,6 +52,37 @@ impl Output {
         roots: &[(GroupId, u8)],
         told: &mut Vec<u32>,
     ) -> Result<(), ComponentError> {
+        self.route(stream, told);
+        let emitted = self.emitted;
+        for &task in &*told {
+            self.send_several(stream, Some(task), roots)?;
+        }
+        self.emitted = emitted + 1;
+        Ok(())
+    }
+
+    /// As [`Output::send`]; `told` gets the tasks that the row went to.
+    ///
+    /// # Errors
+    /// None: the tasks read the stream.
+    pub fn send_root_and_tell(
+        &mut self,
+        stream: usize,
+        anchor: Option<(GroupId, u8)>,
+        told: &mut Vec<u32>,
+        mut registered: impl FnMut(u64),
+    ) -> Result<(), ComponentError> {
+        self.route(stream, told);
+        let emitted = self.emitted;
+        for &task in &*told {
+            self.send_direct(stream, task, anchor, &mut registered)?;
+        }
+        self.emitted = emitted + 1;
+        Ok(())
+    }
+
+    /// Chooses the tasks that the row that was written last goes to.
+    fn route(&mut self, stream: usize, told: &mut Vec<u32>) {
         for edge in &mut self.streams[stream].edges {
             let first = self.open.target(edge.first);
             // A choice may depend on those before it, so it is made once, and each task is then named.
@@ -61,12 +92,6 @@ impl Output {
                 Target::Chosen => told.extend(edge.router.chosen().iter().map(|task| first + task)),
             }
         }
-        let emitted = self.emitted;
-        for &task in &*told {
-            self.send_several(stream, Some(task), roots)?;
-        }
-        self.emitted = emitted + 1;
-        Ok(())
     }
 
     fn send_to(

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use waterspout_core::frame::{FrameBuilder, GroupId};
 use waterspout_core::value::{RowWriter, Value};
+use waterspout_fuzz::fuzz;
 
 use super::work::{Asked, Batch, Work};
 use crate::component::script::{Speak, packed, protocols, spoiled, test_context};
@@ -150,4 +151,45 @@ proptest! {
         speak_storm(&bytes, &mut at);
         prop_assert!(at.output.emitted <= 2 && at.replies.len() <= 2);
     }
+}
+
+/// How a reader took a message: what is wrong with it, without its numbers, and what it did.
+fn taken(result: Result<(), crate::component::script::Wrong>, at: &Work) -> (String, u64, u64, usize) {
+    let wrong = result.err().map_or(String::new(), |wrong| wrong.to_string());
+    let words = wrong.chars().filter(char::is_ascii_alphabetic).take(40);
+    (words.collect(), at.output.emitted, at.fails, at.held.len())
+}
+
+#[test]
+fn fuzz_script() {
+    fuzz("script", |bytes| {
+        let taken = ["Json", "MessagePack"].map(|encoding| {
+            let (mut batch, ..) = protocols(&test_context());
+            let mut at = work();
+            let hands = format!(r#"{{"waterspout": 1, "encoding": "{encoding}"}}"#);
+            batch.hear(hands.as_bytes(), &mut at).expect("the handshake");
+            taken(batch.hear(bytes, &mut at), &at)
+        });
+        let (mut batch, ..) = protocols(&test_context());
+        let mut at = work();
+        (taken, self::taken(batch.hear(bytes, &mut at), &at))
+    });
+}
+
+#[test]
+fn fuzz_multilang() {
+    fuzz("multilang", |bytes| {
+        let (_, mut storm, _) = protocols(&test_context());
+        let mut at = work();
+        taken(storm.hear(bytes, &mut at), &at)
+    });
+}
+
+#[test]
+fn fuzz_multilang_messagepack() {
+    fuzz("multilang-messagepack", |bytes| {
+        let (_, _, mut packed) = protocols(&test_context());
+        let mut at = work();
+        taken(packed.hear(bytes, &mut at), &at)
+    });
 }

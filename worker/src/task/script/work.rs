@@ -12,7 +12,7 @@ use waterspout_core::value::RowWriter;
 use super::super::Output;
 use super::super::finish::Finishing;
 use super::super::holds::{Holds, Root};
-use crate::component::script::{Answer, Ear, Emitted, Fault, Talk, Wrong};
+use crate::component::script::{Answer, Ear, Emitted, Fault, SaidError, Talk, Wrong};
 use crate::component::{Emit, Held, Patience};
 
 /// What a program was asked and has not answered yet.
@@ -59,7 +59,7 @@ pub(super) struct Work {
     pub(super) finishing: Option<Finishing>,
     pub(super) state: Option<Vec<u8>>,
     pub(super) replies: Vec<Vec<u8>>,
-    pub(super) last_error: Option<String>,
+    pub(super) last_error: Option<SaidError>,
     pub(super) timeout: u64,
     pub(super) now: u64,
     pub(super) executed: u64,
@@ -266,13 +266,8 @@ impl Talk for Work {
         self.waits_since = self.now;
     }
 
-    fn error(&mut self, text: &str, traceback: &str) {
-        tracing::error!(traceback, "{text}");
-        self.last_error = Some(if traceback.is_empty() {
-            text.to_owned()
-        } else {
-            traceback.to_owned()
-        });
+    fn error(&mut self, text: &str, traceback: &str, reason: Option<&str>) {
+        self.last_error = Some(SaidError::hear(text, traceback, reason));
     }
 
     fn metric(&mut self, name: &str, value: f64) {

@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.LongSupplier;
 import org.apache.storm.Config;
 import org.apache.storm.LocalCluster;
 import org.apache.storm.spout.SpoutOutputCollector;
@@ -21,7 +22,7 @@ import org.apache.storm.tuple.Fields;
 import org.apache.storm.tuple.Tuple;
 import org.apache.storm.tuple.Values;
 
-/** One workload in Storm, in one process: a spout, a bolt in Python by multilang, a sink. Prints its figures. */
+/** One workload in Storm, in one process. Prints its figures. */
 public final class Main {
   private static final AtomicLong ACKED = new AtomicLong();
   private static final long WARM_UP_MILLIS = 5_000;
@@ -34,38 +35,51 @@ public final class Main {
     // What logs to standard output is not to be among the figures.
     PrintStream figures = System.out;
     System.setOut(System.err);
-    TopologyBuilder builder = new TopologyBuilder();
-    builder.setSpout("spout", new Pairs(), 1);
-    builder.setBolt("script", new Script(args[1], args[2]), 1).shuffleGrouping("spout");
-    builder.setBolt("null", new Null(), 1).shuffleGrouping("script");
+    String workload = args[0];
     Config config = new Config();
     config.setNumWorkers(1);
-    config.setMaxSpoutPending(4096);
+    boolean plain = Plain.has(workload);
+    TopologyBuilder builder =
+        plain ? Plain.graph(workload, config, args[3]) : script(config, args[1], args[2]);
+    LongSupplier done = plain ? Plain::done : ACKED::get;
     try (LocalCluster cluster = new LocalCluster();
         LocalCluster.LocalTopology topology =
             cluster.submitTopology("bench", config, builder.createTopology())) {
       long until = System.currentTimeMillis() + PATIENCE_MILLIS;
-      while (ACKED.get() == 0) {
+      while (done.getAsLong() == 0) {
         if (System.currentTimeMillis() > until) {
-          throw new IOException("no tuple was acked within 60 s");
+          throw new IOException("no tuple came through within 60 s");
         }
         Thread.sleep(10);
       }
       // Longer than for Waterspout: the virtual machine compiles what it runs.
       Thread.sleep(WARM_UP_MILLIS);
-      long before = ACKED.get();
+      long before = done.getAsLong();
       long cpu = childTicks();
       long from = System.nanoTime();
       Thread.sleep(WINDOW_MILLIS);
       double seconds = (System.nanoTime() - from) / 1e9;
-      double rate = (ACKED.get() - before) / seconds;
+      double rate = (done.getAsLong() - before) / seconds;
       double busy = (childTicks() - cpu) / 100.0 / seconds * 100;
-      figures.printf("{\"suffix\": \"\", \"unit\": \"tuples/s\", \"value\": %.1f}%n", rate);
-      figures.printf("{\"suffix\": \"-busy\", \"unit\": \"%% of a core\", \"value\": %.1f}%n", busy);
+      String unit = plain ? "roots/s" : "tuples/s";
+      figures.printf("{\"suffix\": \"\", \"unit\": \"%s\", \"value\": %.1f}%n", unit, rate);
+      if (!plain) {
+        figures.printf("{\"suffix\": \"-busy\", \"unit\": \"%% of a core\", \"value\": %.1f}%n", busy);
+      }
       figures.flush();
+      // The cluster's own end may fail by a timer of a worker that is gone.
+      Runtime.getRuntime().halt(0);
     }
-    // Some of its threads are no daemons.
-    System.exit(0);
+  }
+
+  /** A spout, a bolt in Python by multilang, a sink. */
+  private static TopologyBuilder script(Config config, String python, String file) {
+    TopologyBuilder builder = new TopologyBuilder();
+    builder.setSpout("spout", new Pairs(), 1);
+    builder.setBolt("script", new Script(python, file), 1).shuffleGrouping("spout");
+    builder.setBolt("null", new Null(), 1).shuffleGrouping("script");
+    config.setMaxSpoutPending(4096);
+    return builder;
   }
 
   /** CPU time of the programs that this process has started, in hundredths of a second. */
