@@ -29,7 +29,7 @@ kind: Topology
 metadata: {{name: counts}}
 spec:
   workers: {{replicas: {workers}}}
-  delivery: {{timeout: 2s, drainTimeout: 1s}}
+  delivery: {{timeout: 20s, drainTimeout: 10s}}
   release: {{readyWithin: 30s, probation: 5s}}
   spouts:
   - name: in
