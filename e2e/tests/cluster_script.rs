@@ -184,8 +184,13 @@ fn examples_give_on_a_cluster_what_they_give_here_whatever_language_they_are_in(
     assert_eq!(namespace.get(&["topology", "word-count"]), None);
 }
 
-/// Of what the analytics of the access log printed: requests and errors of each minute, and the ranking of paths at the end.
-fn analytics(printed: &str) -> (BTreeMap<String, (u64, u64)>, Vec<(String, u64)>) {
+/// Requests and errors of each minute.
+type Rates = BTreeMap<String, (u64, u64)>;
+/// Paths, and how often they were asked for.
+type Ranking = Vec<(String, u64)>;
+
+/// What the analytics of the access log printed: the rates, and the ranking at the end.
+fn analytics(printed: &str) -> (Rates, Ranking) {
     let lines: Vec<Value> = printed
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
@@ -200,7 +205,7 @@ fn analytics(printed: &str) -> (BTreeMap<String, (u64, u64)>, Vec<(String, u64)>
         *known = now.max(*known);
     }
     let ranks = lines.iter().filter(|line| line["rank"].is_u64());
-    let ranks: Vec<(String, u64)> = ranks
+    let ranks: Ranking = ranks
         .map(|line| (line["path"].as_str().unwrap().to_owned(), number(line, "count")))
         .collect();
     (rates, ranks[ranks.len().saturating_sub(5)..].to_vec())
