@@ -54,8 +54,12 @@ class Echoes(Topology):
         fields="name value",
         inputs=values,
     )
-    storm_node = CommandBolt(argv=["node", STORM_NODE, "exact"], protocol="Multilang", fields="name value", inputs=values)
-    storm_plain = CommandBolt(argv=["node", STORM_NODE, "plain"], protocol="Multilang", fields="name value", inputs=small)
+    storm_node = CommandBolt(
+        argv=["node", STORM_NODE, "exact"], protocol="Multilang", fields="name value", inputs=values
+    )
+    storm_plain = CommandBolt(
+        argv=["node", STORM_NODE, "plain"], protocol="Multilang", fields="name value", inputs=small
+    )
     out = StdoutBolt(inputs=[python, node, storm_json, storm_pack, storm_node, storm_plain])
 
 

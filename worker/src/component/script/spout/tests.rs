@@ -149,7 +149,10 @@ fn fuzz_multilang_spout() {
         spouts.borrow_mut().each_mut().map(|spout| {
             let mut out = Recorder::default();
             let result = spout.hear(bytes, &mut out);
-            assert!(out.tuples.len() <= 1, "it emitted more than there was in a message");
+            assert!(
+                out.tuples.len() <= 1,
+                "it emitted more than there was in a message"
+            );
             taken(result, &out)
         })
     });
