@@ -34,6 +34,14 @@ pub(crate) enum ManifestError {
 /// # Errors
 /// If it cannot be read, or something is wrong with it.
 pub(crate) fn read(path: &Path, components: &Components) -> Result<Manifest, ManifestError> {
+    parse(path, &read_text(path)?, components)
+}
+
+/// Reads the text of a manifest; `-` is standard input.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn read_text(path: &Path) -> Result<String, ManifestError> {
     let bytes = if path == Path::new("-") {
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
@@ -56,7 +64,7 @@ pub(crate) fn read(path: &Path, components: &Components) -> Result<Manifest, Man
             _ => error.to_string(),
         })
     })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..at]
             .iter()
@@ -66,9 +74,16 @@ pub(crate) fn read(path: &Path, components: &Components) -> Result<Manifest, Man
         unreadable(format!(
             "it is not UTF-8 (byte {at}, line {line}); save it as UTF-8"
         ))
-    })?;
+    })
+}
+
+/// The manifest of a text that was read from `path`.
+///
+/// # Errors
+/// If something is wrong with it.
+pub(crate) fn parse(path: &Path, text: &str, components: &Components) -> Result<Manifest, ManifestError> {
     let check = |topology: &Topology| own::faults(topology, components);
-    Manifest::parse_with(&path.display().to_string(), &text, check).map_err(ManifestError::Wrong)
+    Manifest::parse_with(&path.display().to_string(), text, check).map_err(ManifestError::Wrong)
 }
 
 /// Checks manifests and says what is wrong with them.

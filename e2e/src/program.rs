@@ -98,11 +98,20 @@ impl Run {
     }
 
     /// Starts a program that has the commands of `waterspout`.
-    pub fn of(mut command: Command) -> Self {
+    pub fn of(command: Command) -> Self {
+        Self::with_input(command, Stdio::null())
+    }
+
+    /// Starts a program that reads this file on standard input.
+    pub fn reading(command: Command, input: File) -> Self {
+        Self::with_input(command, input.into())
+    }
+
+    fn with_input(mut command: Command, input: Stdio) -> Self {
         let output = TempDir::new().expect("a temporary directory can be made");
         let file = |name: &str| File::create(output.path().join(name)).expect("a file in it can be made");
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file("stdout"))
             .stderr(file("stderr"))
             .spawn()

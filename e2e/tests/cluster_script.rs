@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -70,46 +71,144 @@ fn pods(namespace: &Namespace) -> Vec<Value> {
     pods.iter().map(|pod| pod["metadata"]["uid"].clone()).collect()
 }
 
+/// Programs of each kind that a pod may have, one behind the other. Each passes the numbers on that it gets.
+const KINDS: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kinds-code}
+data:
+  main.mjs: |
+    export function process(tup) { return [tup.number]; }
+---
+apiVersion: waterspout.dev/v1alpha1
+kind: Topology
+metadata: {name: kinds}
+spec:
+  workers: {replicas: 2}
+  spouts:
+  - name: numbers
+    script:
+      python: |
+        def spout(position=0):
+            for number in range(position or 0, 500):
+                yield (number,)
+    streams: [{fields: [number]}]
+  bolts:
+  - name: javascript
+    inputs: [{from: numbers}]
+    script: {configMap: {name: kinds-code, key: main.mjs}}
+    streams: [{fields: [number]}]
+  - name: storm
+    replicas: 2
+    inputs: [{from: javascript}]
+    command:
+      protocol: Multilang
+      argv:
+      - python3
+      - -c
+      - |
+        import json, os, sys
+        def read():
+            lines = iter(sys.stdin.readline, "end\n")
+            return json.loads("".join(lines))
+        def write(message):
+            print(json.dumps(message), "end", sep="\n", flush=True)
+        open(os.path.join(read()["pidDir"], str(os.getpid())), "w").close()
+        write({"pid": os.getpid()})
+        while True:
+            tup = read()
+            if tup["stream"] == "__heartbeat":
+                write({"command": "sync"})
+                continue
+            emit = {"command": "emit", "anchors": [tup["id"]], "tuple": tup["tuple"], "need_task_ids": False}
+            write(emit)
+            write({"command": "ack", "id": tup["id"]})
+    streams: [{fields: [number]}]
+  - name: out
+    inputs: [{from: storm}]
+    stdout: {}
+"#;
+
 #[test]
-fn word_count_in_python_gives_the_same_counts_on_a_cluster_and_so_does_an_app_of_umbrella() {
+fn examples_give_on_a_cluster_what_they_give_here_whatever_language_they_are_in() {
     let cluster = Cluster::lock();
-    let namespace = cluster.namespace("script-words");
-    namespace.kubectl(&["apply", "-f", "examples/wordcount/python.yaml"]);
-    let app = tempfile::tempdir().unwrap();
-    let file = app.path().join("words.py");
-    let text = "from umbrella import CountBolt, FieldsGrouping, FileSpout, GlobalGrouping, StdoutBolt, Topology, bolt
-
-
-@bolt('word')
-def split(input):
-    yield from input.line.split()
-
-
-class Words(Topology):
-    lines = FileSpout(path='text/*')
-    words = split(2, inputs=lines)
-    counts = CountBolt(2, by='word', emit='AtFinish', inputs=FieldsGrouping(words, 'word'))
-    out = StdoutBolt(inputs=GlobalGrouping(counts))
-";
-    std::fs::write(&file, text).unwrap();
-    let said = umbrella(
-        &cluster,
-        &["deploy", file.to_str().unwrap(), "-n", namespace.name()],
-    );
-    assert!(said.contains("topology.waterspout.dev/words created"), "{said}");
-    for topology in ["wordcount-python", "words"] {
-        let named = format!("topology/{topology}");
-        namespace.kubectl(&["wait", "--for=condition=Complete", &named, "--timeout=120s"]);
-        assert_eq!(
-            printed_counts(&namespace.logs(topology)),
-            sample_counts(),
-            "{topology}"
-        );
-        let image = &namespace.pods(topology)[0]["spec"]["containers"][0]["image"];
-        assert!(image.as_str().unwrap().contains("script-worker"), "{image}");
+    let namespace = cluster.namespace("script-examples");
+    let counts = [
+        "wordcount",
+        "wordcount-python",
+        "wordcount-languages",
+        "word-count",
+    ];
+    for manifest in ["topology.yaml", "python.yaml", "languages.yaml"] {
+        namespace.kubectl(&["apply", "-f", &format!("examples/wordcount/{manifest}")]);
     }
-    umbrella(&cluster, &["delete", "words", "-n", namespace.name()]);
-    assert_eq!(namespace.get(&["topology", "words"]), None);
+    for (app, topology) in [
+        ("wordcount/word_count.py", "word-count"),
+        ("access-log/access_log.py", "access-log"),
+    ] {
+        let app = format!("examples/{app}");
+        let said = umbrella(&cluster, &["deploy", &app, "-n", namespace.name()]);
+        let created = format!("topology.waterspout.dev/{topology} created");
+        assert!(said.contains(&created), "{said}");
+    }
+    namespace.apply(KINDS);
+    for topology in counts.into_iter().chain(["access-log", "kinds"]) {
+        let named = format!("topology/{topology}");
+        namespace.kubectl(&["wait", "--for=condition=Complete", &named, "--timeout=240s"]);
+    }
+    for topology in counts {
+        let printed = printed_counts(&namespace.logs(topology));
+        assert_eq!(printed, sample_counts(), "{topology}");
+    }
+    let image_of = |topology: &str| {
+        let image = &namespace.pods(topology)[0]["spec"]["containers"][0]["image"];
+        image.as_str().unwrap().to_owned()
+    };
+    assert!(!image_of("wordcount").contains("script-worker"));
+    assert!(image_of("word-count").contains("script-worker"));
+
+    // A test beside the example compares what it prints here with what awk says of the log.
+    let here = umbrella(&cluster, &["run", "examples/access-log/access_log.py"]);
+    let (rates, ranking) = analytics(&here);
+    assert!(rates.len() > 10 && ranking.len() == 5, "{here}");
+    assert_eq!(analytics(&namespace.logs("access-log")), (rates, ranking));
+
+    let numbers: BTreeSet<u64> = namespace
+        .logs("kinds")
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect();
+    assert!(numbers.into_iter().eq(0..500));
+
+    umbrella(&cluster, &["delete", "word-count", "-n", namespace.name()]);
+    assert_eq!(namespace.get(&["topology", "word-count"]), None);
+}
+
+/// Requests and errors of each minute.
+type Rates = BTreeMap<String, (u64, u64)>;
+/// Paths, and how often they were asked for.
+type Ranking = Vec<(String, u64)>;
+
+/// What the analytics of the access log printed: the rates, and the ranking at the end.
+fn analytics(printed: &str) -> (Rates, Ranking) {
+    let lines: Vec<Value> = printed
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let number = |line: &Value, field: &str| line[field].as_u64().unwrap_or_default();
+    let mut rates = BTreeMap::new();
+    for line in lines.iter().filter(|line| line["minute"].is_string()) {
+        // A minute may be said more than once, and grows.
+        let now = (number(line, "requests"), number(line, "errors"));
+        let minute = line["minute"].as_str().unwrap().to_owned();
+        let known = rates.entry(minute).or_insert(now);
+        *known = now.max(*known);
+    }
+    let ranks = lines.iter().filter(|line| line["rank"].is_u64());
+    let ranks: Ranking = ranks
+        .map(|line| (line["path"].as_str().unwrap().to_owned(), number(line, "count")))
+        .collect();
+    (rates, ranks[ranks.len().saturating_sub(5)..].to_vec())
 }
 
 /// Runs the command `umbrella` of this checkout. What it said.

@@ -2,13 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use waterspout_e2e::{Run, manifest, wait_for};
+use waterspout_api::manifest::Manifest;
+use waterspout_core::epoch::{Epoch, Member};
+use waterspout_core::placement::WorkerIndex;
+use waterspout_core::plan::{PLAN_VERSION, Plan};
+use waterspout_e2e::{Run, manifest, wait_for, waterspout};
 
 /// How long what is to end may take.
 const SOON: Duration = Duration::from_secs(10);
@@ -40,6 +46,11 @@ struct Started {
 
 impl Started {
     fn new(args: &[&str]) -> Self {
+        Self::by(|path| Run::start([&["run", path.to_str().unwrap(), "--quiet"], args].concat()))
+    }
+
+    /// Starts what `start` makes of the file with the manifest.
+    fn by(start: impl FnOnce(&Path) -> Run) -> Self {
         let script = SCRIPT.replace('\n', "\n        ");
         let text = format!(
             "
@@ -60,7 +71,7 @@ spec:
 "
         );
         let (directory, path) = manifest(&text);
-        let run = Run::start([&["run", path.to_str().unwrap(), "--quiet"], args].concat());
+        let run = start(&path);
         let mut started = Self { run, directory };
         wait_for("the script and all that it starts", PATIENCE, || {
             assert!(started.run.is_running(), "{}", started.run.stderr());
@@ -187,6 +198,67 @@ fn nothing_is_left_when_the_process_that_does_the_work_of_a_run_is_killed() {
     } = started;
     assert_eq!(run.finish(PATIENCE).status.code(), Some(137));
     wait_gone("all processes", &all);
+}
+
+#[test]
+fn nothing_is_left_of_a_run_whose_manifest_came_on_standard_input() {
+    let started = Started::by(|path| {
+        let mut command = Command::new(waterspout());
+        command
+            .args(["run", "-", "--quiet"])
+            .current_dir(path.parent().unwrap());
+        Run::reading(command, File::open(path).unwrap())
+    });
+    let all = [started.below(), started.of_scripts()].concat();
+    end(started.run.id() as i32);
+    wait_gone("all processes", &all);
+}
+
+#[test]
+fn nothing_is_left_of_a_worker_that_was_started_by_hand() {
+    let started = Started::by(|path| {
+        let manifest = std::fs::read_to_string(path).unwrap();
+        let plan = path.with_file_name("plan.json");
+        std::fs::write(&plan, plan_of(&manifest).to_json()).unwrap();
+        let mut command = Command::new(waterspout());
+        command
+            .args(["worker", "--index", "0", "--plan"])
+            .arg(&plan)
+            .arg("--volume")
+            .arg(path.with_file_name("volume"))
+            .arg("--base")
+            .arg(path.parent().unwrap());
+        Run::of(command)
+    });
+    let all = [started.below(), started.of_scripts()].concat();
+    end(started.run.id() as i32);
+    wait_gone("all processes", &all);
+}
+
+/// The plan of a topology on one worker.
+fn plan_of(manifest: &str) -> Plan {
+    let manifest = Manifest::parse("topology.yaml", manifest).unwrap();
+    let worker = WorkerIndex(0);
+    Plan {
+        version: PLAN_VERSION,
+        topology: manifest.name().to_owned(),
+        revision: "test".to_owned(),
+        epoch: Epoch(1),
+        placement: vec![worker; 2],
+        graph: manifest.graph_spec().clone(),
+        delivery: manifest.delivery(),
+        members: vec![Member {
+            index: worker,
+            uid: 0,
+            since: Epoch(1),
+        }],
+        coordinator: worker,
+        ask: Vec::new(),
+        given_up: Vec::new(),
+        active: true,
+        hash_seed: 0,
+        complete: false,
+    }
 }
 
 /// Kills what `victim` picks among several workers, and looks that all that was below it is gone, and that the run goes on.

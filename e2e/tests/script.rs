@@ -39,12 +39,21 @@ spec:
 
 #[test]
 fn word_count_in_python_gives_the_same_counts_as_in_rust() {
-    let path = repository().join("examples/wordcount/python.yaml");
-    for args in [&[][..], &["--workers", "2"]] {
-        let finished = run(&path, args);
-        assert!(finished.status.success(), "{finished:?}");
-        assert_eq!(printed_counts(&finished.stdout), sample_counts());
-    }
+    count("python.yaml", &[]);
+    count("python.yaml", &["--workers", "2"]);
+}
+
+/// Runs a word count of the examples.
+fn count(example: &str, args: &[&str]) {
+    let path = repository().join("examples/wordcount").join(example);
+    let finished = run(&path, args);
+    assert!(finished.status.success(), "{finished:?}");
+    assert_eq!(printed_counts(&finished.stdout), sample_counts());
+}
+
+#[test]
+fn word_count_with_each_step_in_another_language_gives_the_same_counts() {
+    count("languages.yaml", &["--workers", "2"]);
 }
 
 #[test]

@@ -1,4 +1,6 @@
-// The script protocol of Waterspout for Node.js 18 and later, in one file without dependencies. Messages are MessagePack.
+// The script protocol of Waterspout for Node.js 18 and later, in one file without dependencies. Messages are MessagePack, or
+// JSON if the variable WATERSPOUT_ENCODING says `Json`. `parse` and `stringify` are of use by Storm's multilang protocol, too: they
+// lose nothing of what `JSON.parse` and `JSON.stringify` lose, such as integers beyond 2^53.
 //
 // A worker runs `node waterspout-script.js` for each task of a `script: {javascript: ...}`. A script has functions:
 // `process(tup)` makes it a bolt, `spout()` a spout; beside them it may have `tick()`, `finish()` and `pause()`. It is given
@@ -49,8 +51,7 @@ class Packer {
   }
 
   text(text) {
-    if (!text.isWellFormed && /[\ud800-\udfff]/.test(text) && !wellFormed(text)
-        || text.isWellFormed && !text.isWellFormed()) throw new TypeError('a text is not Unicode (a lone surrogate)');
+    if (!isUnicode(text)) throw new TypeError('a text is not Unicode (a lone surrogate)');
     const length = Buffer.byteLength(text);
     this.head(length, 0xa0, 31, [0xd9, 0xda, 0xdb]);
     this.room(length);
@@ -92,7 +93,7 @@ class Packer {
   }
 
   value(value, depth = 0) {
-    if (depth > 70) throw new TypeError('a value is nested deeper than 64 lists and maps');
+    if (depth > DEEPEST) throw new TypeError('a value is nested deeper than 64 lists and maps');
     switch (typeof value) {
       case 'string': return this.text(value);
       case 'number': return Number.isSafeInteger(value) ? this.integer(value) : this.float(value);
@@ -129,7 +130,9 @@ class Packer {
   }
 }
 
-function wellFormed(text) {
+function isUnicode(text) {
+  if (text.isWellFormed) return text.isWellFormed();
+  if (!/[\ud800-\udfff]/.test(text)) return true;
   for (const char of text) {
     const code = char.codePointAt(0);
     if (code >= 0xd800 && code <= 0xdfff) return false;
@@ -201,10 +204,6 @@ class Unpacker {
     throw new TypeError(`extension ${kind} is not known`);
   }
 
-  big(value) {
-    return value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
-  }
-
   value() {
     const tag = this.bytes[this.at++];
     if (tag < 0x80) return tag;
@@ -226,11 +225,11 @@ class Unpacker {
       case 0xcc: return this.length(1);
       case 0xcd: return this.length(2);
       case 0xce: return this.length(4);
-      case 0xcf: return this.big(this.take(8).readBigUInt64BE());
+      case 0xcf: return narrow(this.take(8).readBigUInt64BE());
       case 0xd0: return this.take(1).readInt8();
       case 0xd1: return this.take(2).readInt16BE();
       case 0xd2: return this.take(4).readInt32BE();
-      case 0xd3: return this.big(this.take(8).readBigInt64BE());
+      case 0xd3: return narrow(this.take(8).readBigInt64BE());
       case 0xd9: return this.text(this.length(1));
       case 0xda: return this.text(this.length(2));
       case 0xdb: return this.text(this.length(4));
@@ -248,6 +247,115 @@ function decode(bytes) {
   return new Unpacker(bytes).value();
 }
 
+// --- JSON ---
+
+const DEEPEST = 70;
+const TAGS = {
+  $int(digits) { return digits[0] === '-' ? narrow(-BigInt(digits.slice(1))) : narrow(BigInt(digits)); },
+  $float: Number,
+  $bytes(text) { return Uint8Array.from(Buffer.from(text, 'base64')); },
+  $time(micros) { return new Timestamp(micros); },
+};
+
+/** An integer as a number if that can hold it. */
+function narrow(value) {
+  return value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+}
+
+/** The value of a JSON text, in which NaN, the infinities and integers of any size may be. */
+function parse(text) {
+  const plain = /\d{16}|NaN|Infinity/.test(text) ? withTags(text) : text;
+  const value = JSON.parse(plain);
+  return plain.includes('"$') ? untagged(value) : value;
+}
+
+/** The text with what `JSON.parse` cannot hold in the form that it can. */
+function withTags(text) {
+  const pieces = [];
+  for (let at = 0; at < text.length;) {
+    const quote = text.indexOf('"', at);
+    const end = quote < 0 ? text.length : quote;
+    pieces.push(text.slice(at, end).replace(/-?(?:NaN|Infinity|\d[\d.eE+-]*)/g, tagged));
+    at = end;
+    if (quote < 0) break;
+    // Behind the text that begins here.
+    do {
+      at = text.indexOf('"', at + 1);
+      if (at < 0) throw new SyntaxError('a text has no end');
+    } while (isEscaped(text, at));
+    at += 1;
+    pieces.push(text.slice(end, at));
+  }
+  return pieces.join('');
+}
+
+function tagged(number) {
+  if (/[NI]/.test(number)) return `{"$float":"${number}"}`;
+  return number.length < 16 || /[.eE]/.test(number) ? number : `{"$int":"${number}"}`;
+}
+
+function isEscaped(text, at) {
+  let from = at;
+  while (text[from - 1] === '\\') from -= 1;
+  return (at - from) % 2 === 1;
+}
+
+function untagged(value) {
+  if (value === null || typeof value !== 'object') return value;
+  const keys = Object.keys(value);
+  if (keys.length === 1 && !Array.isArray(value)) {
+    const [key] = keys;
+    if (Object.hasOwn(TAGS, key)) return TAGS[key](untagged(value[key]));
+    if (key === '$map') return within(value.$map);
+  }
+  return within(value);
+}
+
+/** The same list or map, with what is in it untagged. */
+function within(value) {
+  for (const key of Object.keys(value)) value[key] = untagged(value[key]);
+  return value;
+}
+
+/** A value as JSON, from which `parse` makes the same value. */
+function stringify(value, depth = 0) {
+  if (depth > DEEPEST) throw new TypeError('a value is nested deeper than 64 lists and maps');
+  switch (typeof value) {
+    case 'string':
+      if (!isUnicode(value)) throw new TypeError('a text is not Unicode (a lone surrogate)');
+      return JSON.stringify(value);
+    case 'number': return Number.isSafeInteger(value) ? String(value) : floating(value);
+    case 'boolean': return String(value);
+    case 'bigint': return value >= MIN_INT && value < 2n ** 63n ? String(value) : `{"$int":"${hex(value)}"}`;
+    case 'undefined': return 'null';
+    case 'object': break;
+    default: throw new TypeError(`a ${typeof value} is no value of a tuple`);
+  }
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return `[${value.map((item) => stringify(item, depth + 1)).join(',')}]`;
+  if (value instanceof Uint8Array) return `{"$bytes":"${Buffer.from(value).toString('base64')}"}`;
+  if (value instanceof Float) return floating(value.value);
+  if (value instanceof Timestamp) return `{"$time":${value.micros}}`;
+  if (value instanceof Date) return `{"$time":${BigInt(value.getTime()) * 1000n}}`;
+  const entries = value instanceof Map ? [...value] : Object.entries(value);
+  const parts = entries.map(([key, item]) => {
+    if (typeof key !== 'string') throw new TypeError('a key of a map is no text');
+    return `${stringify(key)}:${stringify(item, depth + 1)}`;
+  });
+  const isLikeATag = entries.some(([key]) => key === '$map' || entries.length === 1 && key[0] === '$');
+  return isLikeATag ? `{"$map":{${parts.join(',')}}}` : `{${parts.join(',')}}`;
+}
+
+function floating(value) {
+  if (!Number.isFinite(value)) return `{"$float":"${value}"}`;
+  const digits = String(value);
+  return /[.e]/.test(digits) ? digits : `${digits}.0`;
+}
+
+function hex(value) {
+  return value < 0n ? `-0x${(-value).toString(16)}` : `0x${value.toString(16)}`;
+}
+
 // --- the two descriptors ---
 
 function write(payload) {
@@ -257,19 +365,29 @@ function write(payload) {
   while (rest.length > 0) rest = rest.subarray(fs.writeSync(4, rest));
 }
 
-let packs = false;
+/** How messages are written and read: `Json` is that of the handshake. */
+const ENCODINGS = {
+  Json: { write: (message) => Buffer.from(stringify(message)), read: (payload) => parse(payload.toString()) },
+  MessagePack: { write: encode, read: decode },
+};
+let encoding = ENCODINGS.Json;
 
 function send(message) {
-  write(packs ? encode(message) : Buffer.from(JSON.stringify(message)));
+  write(encoding.write(message));
 }
 
 function error(problem) {
   const text = problem instanceof Error ? `${problem.name}: ${problem.message}` : String(problem);
-  send(['error', text, problem instanceof Error && problem.stack ? problem.stack : '']);
+  send(['error', unicode(text), problem instanceof Error && problem.stack ? unicode(problem.stack) : '']);
 }
 
 function log(text, level = 'Info') {
-  send(['log', level, String(text)]);
+  send(['log', level, unicode(String(text))]);
+}
+
+/** A text of which nothing is refused: lone surrogates are replaced. */
+function unicode(text) {
+  return isUnicode(text) ? text : Buffer.from(text).toString();
 }
 
 // --- emits ---
@@ -331,12 +449,12 @@ class Out {
     let emits = this.take();
     let payload;
     try {
-      payload = encode([...head, emits, ...tail(this)]);
+      payload = encoding.write([...head, emits, ...tail(this)]);
     } catch {
       emits = emits.map(([output, ...parts]) => {
         const right = parts[1].map((row, index) => {
           try {
-            encode(row);
+            encoding.write(row);
             return true;
           } catch (problem) {
             error(problem);
@@ -346,7 +464,7 @@ class Out {
         });
         return [output, ...parts.map((part) => part.filter((_, index) => right[index]))];
       });
-      payload = encode([...head, emits, ...tail(this)]);
+      payload = encoding.write([...head, emits, ...tail(this)]);
     }
     write(payload);
     this.clear();
@@ -645,8 +763,9 @@ async function start(hello) {
   const script = await load(context, given);
   const component = context.role === 'Spout' ? new Spout(script, context, out) : new Bolt(script, context, out);
   bolt = component;
-  send({ waterspout: VERSION, encoding: 'MessagePack' });
-  packs = true;
+  const chosen = nodeProcess.env.WATERSPOUT_ENCODING === 'Json' ? 'Json' : 'MessagePack';
+  send({ waterspout: VERSION, encoding: chosen });
+  encoding = ENCODINGS[chosen];
   return component;
 }
 
@@ -662,7 +781,7 @@ function serve() {
       if (waiting.length < 4 + length) return;
       const payload = waiting.subarray(4, 4 + length);
       waiting = waiting.subarray(4 + length);
-      if (component !== null) component.hear(decode(payload));
+      if (component !== null) component.hear(encoding.read(payload));
       else {
         starting = true;
         start(JSON.parse(payload.toString())).then((made) => {
@@ -695,4 +814,4 @@ function die(problem) {
 
 if (require.main === module) serve();
 
-module.exports = { encode, decode, Timestamp, Float };
+module.exports = { encode, decode, parse, stringify, Timestamp, Float };

@@ -25,6 +25,7 @@ from umbrella.testing import Running, run
 HERE = Path(__file__).parent
 CODEC = _script._Json()
 STORM = str(HERE / "storm" / "echo.py")
+STORM_NODE = str(HERE / "storm" / "echo.js")
 
 
 @bolt("name value")
@@ -38,7 +39,7 @@ class Echoes(Topology):
 
     values = RedisSpout(address="127.0.0.1:1", stream="none", group="none", fields="name value")
     #: Those that `JSON.parse` can hold.
-    exact = RedisSpout(address="127.0.0.1:1", stream="none", group="none", fields="name value")
+    small = RedisSpout(address="127.0.0.1:1", stream="none", group="none", fields="name value")
     python = echo(inputs=values)
     node = JavaScriptBolt(
         code="function process(tup) { return [tup.name, tup.value]; }", fields="name value", inputs=values
@@ -54,9 +55,12 @@ class Echoes(Topology):
         inputs=values,
     )
     storm_node = CommandBolt(
-        argv=["node", str(HERE / "storm" / "echo.js")], protocol="Multilang", fields="name value", inputs=exact
+        argv=["node", STORM_NODE, "exact"], protocol="Multilang", fields="name value", inputs=values
     )
-    out = StdoutBolt(inputs=[python, node, storm_json, storm_pack, storm_node])
+    storm_plain = CommandBolt(
+        argv=["node", STORM_NODE, "plain"], protocol="Multilang", fields="name value", inputs=small
+    )
+    out = StdoutBolt(inputs=[python, node, storm_json, storm_pack, storm_node, storm_plain])
 
 
 def table() -> dict[str, Any]:
@@ -91,7 +95,7 @@ def in_javascript(value: Any) -> Any:
 
 
 TABLE = table()
-EXACT = [name for name, value in TABLE.items() if is_exact_in_json_of_javascript(value)]
+SMALL = [name for name, value in TABLE.items() if is_exact_in_json_of_javascript(value)]
 
 
 @pytest.fixture(scope="module", params=["MessagePack", "Json"])
@@ -102,8 +106,8 @@ def topology(request: pytest.FixtureRequest) -> Iterator[Running]:
         with run(Echoes) as running:
             for name, value in TABLE.items():
                 running.emit("values", name, value)
-            for name in EXACT:
-                running.emit("exact", name, TABLE[name])
+            for name in SMALL:
+                running.emit("small", name, TABLE[name])
             yield running
 
 
@@ -115,21 +119,24 @@ def test_every_value_is_the_same_behind_python(topology: Running, component: str
         assert shown((found[name],)) == shown((value,)), name
 
 
-def test_every_value_is_the_same_behind_node_but_for_floats_without_a_fraction(topology: Running) -> None:
-    found = dict(topology.values("node"))
+@pytest.mark.parametrize("component", ["node", "storm-node"])
+def test_every_value_is_the_same_behind_node_but_for_floats_without_a_fraction(
+    topology: Running, component: str
+) -> None:
+    found = dict(topology.values(component))
     assert list(found) == list(TABLE)
     for name, value in TABLE.items():
         assert shown((found[name],)) == shown((in_javascript(value),)), name
 
 
-def test_a_program_for_storm_in_node_keeps_what_its_json_can_hold(topology: Running) -> None:
-    found = dict(topology.values("storm-node"))
-    assert list(found) == EXACT
-    assert len(EXACT) >= 35
-    for name in EXACT:
+def test_a_program_for_storm_with_the_json_of_node_keeps_what_that_can_hold(topology: Running) -> None:
+    found = dict(topology.values("storm-plain"))
+    assert list(found) == SMALL
+    assert len(SMALL) >= 35
+    for name in SMALL:
         assert shown((found[name],)) == shown((in_javascript(TABLE[name]),)), name
 
 
 def test_all_are_acknowledged(topology: Running) -> None:
     assert len(topology.acked("values")) == len(TABLE)
-    assert len(topology.acked("exact")) == len(EXACT)
+    assert len(topology.acked("small")) == len(SMALL)

@@ -2,7 +2,8 @@
 //!
 //! Owns: starting the worker's process again when it died, passing signals on, reaping, giving up. Leaves to others:
 //! everything about tuples. A container's restart takes a kubelet seconds; this takes milliseconds. Invariants: no
-//! worker process outlives its parent (it asks the kernel to be killed with it, see [`die_with_parent`]), and nothing that
+//! worker process outlives its parent (it asks the kernel to be killed with it, see [`die_with_parent`], or ends what it has
+//! started and then itself, see [`end_with_guard`]), and nothing that
 //! scripts have started outlives both ([`crate::orphans`]); a process
 //! that ended well or that cannot ever start is not started again.
 

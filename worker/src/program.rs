@@ -4,13 +4,13 @@
 //! worker's life ([`crate::worker`]).
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use waterspout_core::epoch::pod_uid;
 use waterspout_core::placement::WorkerIndex;
 
-use crate::component::Components;
+use crate::component::{Components, script};
 use crate::discovery::cluster::{self, Place};
 use crate::logging::{self, LogFormat};
 use crate::parent::{self, EXIT_UNUSABLE};
@@ -88,6 +88,9 @@ pub struct WorkerArgs {
     /// Run as the child of this process (set by the parent process)
     #[arg(long, hide = true)]
     pub child_of: Option<i32>,
+    /// Nobody ends what the parent process leaves behind (set by the parent process)
+    #[arg(long, hide = true)]
+    pub alone: bool,
     /// What a process leaves to the next one (set by the parent process)
     #[arg(long, hide = true)]
     pub page: Option<PathBuf>,
@@ -147,8 +150,10 @@ impl WorkerArgs {
                 flag(name, &process.to_string());
             }
         }
-        if self.json_stdout {
-            args.push("--json-stdout".into());
+        for (name, is_set) in [("--json-stdout", self.json_stdout), ("--alone", self.alone)] {
+            if is_set {
+                args.push(name.into());
+            }
         }
         args
     }
@@ -181,6 +186,7 @@ fn run_parent(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
     let supervisor = args.supervisor;
     let args = WorkerArgs {
         child_of: Some(std::process::id() as i32),
+        alone: supervisor.is_none() && args.plan.as_deref().is_some_and(needs_cleaning),
         supervisor: None,
         ..args.clone()
     };
@@ -199,8 +205,22 @@ fn run_parent(args: &WorkerArgs, subcommand: &[&str]) -> ExitCode {
     }
 }
 
+/// Whether the plan in this file has scripts, so that something is left when both processes are dead. In a container
+/// everything ends with the first process.
+fn needs_cleaning(plan: &Path) -> bool {
+    // A plan that cannot be read is the child's to complain about.
+    let plan = std::fs::read(plan).ok();
+    plan.and_then(|json| serde_json::from_slice(&json).ok())
+        .is_some_and(|plan| script::has_programs(&plan))
+}
+
 fn run_child(args: &WorkerArgs, parent: i32, components: Components) -> ExitCode {
-    if let Err(error) = parent::die_with_parent(parent) {
+    let outcome = if args.alone {
+        parent::end_with_guard(parent)
+    } else {
+        parent::die_with_parent(parent)
+    };
+    if let Err(error) = outcome {
         return refuse(&worker::chain(&error));
     }
     let heartbeat = match Heartbeat::from_stdin() {

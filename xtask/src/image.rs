@@ -71,11 +71,16 @@ impl Image {
         }
     }
 
-    /// A folder of the repository whose files it has, too, and how that is called beside the Containerfile.
-    fn files(self) -> Option<(&'static str, &'static str)> {
+    /// Files of the repository, or folders of them, that it has, too, and how they are called beside the Containerfile.
+    fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Operator => None,
-            Self::Worker | Self::ScriptWorker => Some(("examples/wordcount/text", "text")),
+            Self::Operator => &[],
+            Self::Worker => &[("examples/wordcount/text", "text")],
+            Self::ScriptWorker => &[
+                ("examples/wordcount/text", "text"),
+                ("examples/wordcount/scripts", "scripts"),
+                ("examples/access-log/access.log", "access.log"),
+            ],
         }
     }
 
@@ -172,8 +177,8 @@ fn lay_out(workspace: &Workspace, image: Image, program: &Path, context: &Path) 
         fs::remove_dir_all(context).with_context(|| format!("empty '{}'", context.display()))?;
     }
     fs::create_dir_all(context).with_context(|| format!("make the folder '{}'", context.display()))?;
-    if let Some((from, to)) = image.files() {
-        copy_files(&workspace.root.join(from), &context.join(to))?;
+    for (from, to) in image.files() {
+        copy(&workspace.root.join(from), &context.join(to))?;
     }
     let stripped = context.join(image.program());
     workspace
@@ -182,14 +187,17 @@ fn lay_out(workspace: &Workspace, image: Image, program: &Path, context: &Path) 
         .context("strip the program; `strip` comes with the binutils that a C compiler brings")
 }
 
-/// Copies the files of a folder; a link becomes the file that it leads to, which may lie outside of the folder.
-fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+/// Copies a file, or the files of a folder; a link becomes the file that it leads to, which may lie outside of the folder.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if from.is_file() {
+        fs::copy(from, to).with_context(|| format!("copy '{}'", from.display()))?;
+        return Ok(());
+    }
     fs::create_dir_all(to).with_context(|| format!("make the folder '{}'", to.display()))?;
     let entries = fs::read_dir(from).with_context(|| format!("read the folder '{}'", from.display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("read the folder '{}'", from.display()))?;
-        fs::copy(entry.path(), to.join(entry.file_name()))
-            .with_context(|| format!("copy '{}'", entry.path().display()))?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
     }
     Ok(())
 }
@@ -312,7 +320,7 @@ mod tests {
         fs::create_dir_all(scratch.join("from")).expect("it can be made");
         fs::write(scratch.join("outside"), "text").expect("it can be written");
         std::os::unix::fs::symlink("../outside", scratch.join("from/link")).expect("it can be made");
-        copy_files(&scratch.join("from"), &scratch.join("to")).expect("it can be copied");
+        copy(&scratch.join("from"), &scratch.join("to")).expect("it can be copied");
         let copy = fs::symlink_metadata(scratch.join("to/link")).expect("it is there");
         assert!(copy.is_file());
         fs::remove_dir_all(&scratch).expect("it can be removed");

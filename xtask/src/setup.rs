@@ -25,7 +25,7 @@ struct Needed {
 }
 
 /// All that is needed: the one list.
-const NEEDED: [Needed; 11] = [
+const NEEDED: [Needed; 12] = [
     Needed {
         program: "cc",
         why: "the TLS library has parts in C",
@@ -91,6 +91,12 @@ const NEEDED: [Needed; 11] = [
         why: "script components are written in JavaScript, too",
         debian: &["nodejs"],
         macos: Some("brew install node"),
+    },
+    Needed {
+        program: "ruby",
+        why: "an example has a component in it, which needs no library of ours",
+        debian: &["ruby"],
+        macos: Some("brew install ruby"),
     },
 ];
 

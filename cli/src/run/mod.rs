@@ -10,7 +10,8 @@ mod progress;
 mod totals;
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -79,19 +80,19 @@ pub(crate) fn run(args: &RunArgs, components: Components) -> ExitCode {
     if let Err(error) = logging::start(args.log_format, &args.log) {
         return fail(&format!("'--log {}' is no filter: {error}", args.log));
     }
-    let manifest = match validate::read(&args.file, &components) {
-        Ok(manifest) => manifest,
+    let read = validate::read_text(&args.file)
+        .and_then(|text| Ok((validate::parse(&args.file, &text, &components)?, text)));
+    let (manifest, text) = match read {
+        Ok(read) => read,
         Err(error @ validate::ManifestError::Wrong(_)) => {
             let _ = writeln!(std::io::stderr(), "{error}");
             return ExitCode::FAILURE;
         }
         Err(error) => return fail(&error.to_string()),
     };
-    // What came on standard input cannot be read a second time.
-    let can_repeat = args.file != Path::new("-");
-    if args.workers.is_none() && can_repeat && has_programs(&manifest) {
+    if args.workers.is_none() && has_programs(&manifest) {
         let outcome = match args.guard {
-            None => return guarded(),
+            None => return guarded(&args.file, &text),
             Some(guard) => parent::end_with_guard(guard),
         };
         if let Err(error) = outcome {
@@ -114,7 +115,7 @@ fn has_programs(manifest: &Manifest) -> bool {
 }
 
 /// Runs the same again below this process, which only ends what is left when that one ends; and the other way round.
-fn guarded() -> ExitCode {
+fn guarded(file: &Path, text: &str) -> ExitCode {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return fail(&format!("cannot find this program's own file: {error}")),
@@ -123,10 +124,25 @@ fn guarded() -> ExitCode {
     command
         .args(args::again())
         .args(["--guard", &std::process::id().to_string()]);
+    if file == Path::new("-") {
+        // It has been read, and so it is there no more.
+        match with_text(text) {
+            Ok(input) => command.stdin(input),
+            Err(error) => return fail(&format!("cannot keep the manifest for another process: {error}")),
+        };
+    }
     match parent::guard(command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => fail(&worker::chain(&error)),
     }
+}
+
+/// A file without a name from which this text is read.
+fn with_text(text: &str) -> std::io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
 }
 
 fn fail(problem: &str) -> ExitCode {

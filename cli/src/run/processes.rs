@@ -79,6 +79,7 @@ pub(super) fn run(
             log_format: args.log_format,
             supervisor: Some(std::process::id() as i32),
             child_of: None,
+            alone: false,
             page: None,
         };
         let volume = Volume::open(&args.volume)?;

@@ -1,8 +1,12 @@
-// A bolt for Storm without any library: emits what it gets, by multilang in JSON.
+// A bolt for Storm: emits what it gets, by multilang in JSON. The argument says whose JSON: `plain` is Node's own, which rounds
+// integers beyond 2^53; `exact` is that of the script library, which rounds none.
 'use strict';
 const fs = require('node:fs');
+const path = require('node:path');
+const library = require(path.join(__dirname, '../../../script/node/waterspout-script.js'));
 
-const send = (message) => process.stdout.write(`${JSON.stringify(message)}\nend\n`);
+const { parse, stringify } = process.argv[2] === 'exact' ? library : JSON;
+const send = (message) => process.stdout.write(`${stringify(message)}\nend\n`);
 let pieces = [];
 let hasBegun = false;
 
@@ -24,7 +28,7 @@ process.stdin.on('data', (data) => {
   if (!data.includes('\nend\n') && !data.subarray(0, 5).includes('\n')) return;
   let rest = Buffer.concat(pieces);
   for (let end = rest.indexOf('\nend\n'); end >= 0; end = rest.indexOf('\nend\n')) {
-    hear(JSON.parse(rest.subarray(0, end)));
+    hear(parse(rest.subarray(0, end).toString()));
     rest = rest.subarray(end + 5);
   }
   pieces = [rest];

@@ -39,14 +39,8 @@ pub(crate) struct LineFilter {
     troubles: TaskTroubles,
     input: Vec<u8>,
     held: Vec<Held>,
-    done: Vec<Done>,
-}
-
-/// What came of some lines.
-struct Done {
-    held: Vec<Held>,
-    /// Absent if the command line failed.
-    output: Option<String>,
+    /// How many lines waited when it was last looked.
+    seen: usize,
 }
 
 impl LineFilter {
@@ -70,29 +64,42 @@ impl LineFilter {
             troubles: context.services.troubles.of(&context.component, context.task),
             input: Vec::new(),
             held: Vec::new(),
-            done: Vec::new(),
+            seen: 0,
         })
     }
 
     /// Lets the lines that wait through.
-    fn filter(&mut self) -> Result<(), ComponentError> {
+    fn filter(&mut self, out: &mut impl Emit) -> Result<(), ComponentError> {
         let (input, held) = (std::mem::take(&mut self.input), std::mem::take(&mut self.held));
-        if held.is_empty() {
-            return Ok(());
-        }
+        self.seen = 0;
         let run = self
             .run(&input)
             .map_err(|error| ComponentError::outside("run the command line of a script", error))?;
-        let output = run.map_err(|problem| {
-            let said = format!("the command line `{}` {problem}", self.command);
-            tracing::error!("{said}");
-            self.troubles.said(&said, None);
-        });
-        self.done.push(Done {
-            held,
-            output: output.ok(),
-        });
-        self.waker.wake();
+        let output = match run {
+            Ok(output) => output,
+            Err(problem) => {
+                let said = format!("the command line `{}` {problem}", self.command);
+                tracing::error!("{said}");
+                self.troubles.said(&said, None);
+                held.into_iter().for_each(|held| out.fail_held(held));
+                return Ok(());
+            }
+        };
+        if let Some(fields) = self.fields {
+            let anchors: Vec<&Held> = held.iter().collect();
+            for line in output.lines() {
+                let mut parts = line.splitn(fields, '\t');
+                out.emit_anchored(&anchors, 0, |row| {
+                    for _ in 0..fields {
+                        match parts.next() {
+                            Some(part) => row.text(part),
+                            None => row.null(),
+                        };
+                    }
+                })?;
+            }
+        }
+        held.into_iter().for_each(|held| out.ack(held));
         Ok(())
     }
 
@@ -180,44 +187,32 @@ impl Bolt for LineFilter {
     fn execute(&mut self, tuple: Tuple<'_>, out: &mut impl Emit) -> Result<(), ComponentError> {
         append_line(&mut self.input, LineFormat::Text, &[], tuple.row);
         self.held.push(out.hold(Patience::Renewed));
-        if self.held.len() >= LINES {
-            self.filter()
-        } else {
-            Ok(())
-        }
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.held.len() < LINES
     }
 
     fn flush(&mut self) -> Result<(), ComponentError> {
-        self.filter()
-    }
-
-    fn woken(&mut self, out: &mut impl Emit) -> Result<(), ComponentError> {
-        for done in std::mem::take(&mut self.done) {
-            let Some(output) = done.output else {
-                done.held.into_iter().for_each(|held| out.fail_held(held));
-                continue;
-            };
-            if let Some(fields) = self.fields {
-                let anchors: Vec<&Held> = done.held.iter().collect();
-                for line in output.lines() {
-                    let mut parts = line.splitn(fields, '\t');
-                    out.emit_anchored(&anchors, 0, |row| {
-                        for _ in 0..fields {
-                            match parts.next() {
-                                Some(part) => row.text(part),
-                                None => row.null(),
-                            };
-                        }
-                    })?;
-                }
-            }
-            done.held.into_iter().for_each(|held| out.ack(held));
+        if !self.held.is_empty() {
+            self.waker.wake();
         }
         Ok(())
     }
 
+    fn woken(&mut self, out: &mut impl Emit) -> Result<(), ComponentError> {
+        let lines = self.held.len();
+        if lines < LINES && lines > self.seen {
+            // More may be about to come, and a shell costs the same for many lines as for one. `flush` rings again.
+            self.seen = lines;
+            return Ok(());
+        }
+        if lines == 0 { Ok(()) } else { self.filter(out) }
+    }
+
     fn forget(&mut self) {
-        self.done.clear();
+        self.seen = 0;
         self.held.clear();
         self.input.clear();
     }

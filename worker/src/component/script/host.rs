@@ -26,6 +26,10 @@ use crate::gate::Wake;
 
 /// The program is not read while so many bytes of it wait for the task.
 pub(super) const MAX_WAITING: usize = 4 << 20;
+/// What a message takes beside its bytes, so that those that say nothing are bounded as well.
+const MESSAGE_OVERHEAD: usize = 64;
+/// The task is to wait while so many bytes wait for the program, beside what is in its pipe.
+const MAX_UNSENT: usize = 256 << 10;
 /// What a program may take.
 #[derive(Debug, Clone)]
 pub(super) struct Bounds {
@@ -58,6 +62,8 @@ pub(super) struct Shared {
     pub(super) changed: Condvar,
     pub(super) bell: PipeWriter,
     pub(super) has_rung: AtomicBool,
+    /// What the program writes may wait a little, so that much of it is read at once.
+    pub(super) gathers: AtomicBool,
     pub(super) waker: OnceLock<Weak<dyn Wake>>,
     pub(super) framing: Framing,
     pub(super) troubles: TaskTroubles,
@@ -69,7 +75,7 @@ pub(super) struct State {
     pub(super) life: u32,
     pub(super) input: Option<File>,
     /// What the program did not take yet.
-    pub(super) waiting: Vec<u8>,
+    pub(super) waiting: VecDeque<u8>,
     pub(super) events: VecDeque<Event>,
     pub(super) event_bytes: usize,
     pub(super) kill: Option<String>,
@@ -83,6 +89,17 @@ pub(super) struct State {
     pub(super) last_error: Option<String>,
     /// Its task is known to fail.
     pub(super) is_failing: bool,
+}
+
+impl State {
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_UNSENT
+    }
+}
+
+/// What a message counts for while it waits.
+fn cost(message: &[u8]) -> usize {
+    message.len() + MESSAGE_OVERHEAD
 }
 
 pub(super) fn lock(shared: &Shared) -> MutexGuard<'_, State> {
@@ -114,6 +131,7 @@ impl Host {
             changed: Condvar::new(),
             bell,
             has_rung: AtomicBool::new(false),
+            gathers: AtomicBool::new(false),
             waker: OnceLock::new(),
             framing,
             troubles,
@@ -165,10 +183,21 @@ impl Host {
             written = input.write(&message).unwrap_or(0);
         }
         if written < message.len() {
-            state.waiting.extend_from_slice(&message[written..]);
+            state.waiting.extend(&message[written..]);
             drop(state);
             self.shared.ring();
         }
+    }
+
+    /// Whether so much waits for the program that it is not to be given more. The task is woken when that is over.
+    pub(crate) fn is_full(&self) -> bool {
+        lock(&self.shared).is_full()
+    }
+
+    /// Whether what the program writes may wait a little, so that it is not a wake-up for each of many small messages. Not
+    /// by default: who waits for an answer wants it at once.
+    pub(crate) fn gather(&self, gathers: bool) {
+        self.shared.gathers.store(gathers, Ordering::Relaxed);
     }
 
     /// What happened since the last call.
@@ -177,7 +206,7 @@ impl Host {
         let event = state.events.pop_front()?;
         if let Event::Message(message) = &event {
             let was_full = state.event_bytes >= MAX_WAITING;
-            state.event_bytes -= message.len();
+            state.event_bytes -= cost(message);
             if was_full && state.event_bytes < MAX_WAITING {
                 drop(state);
                 self.shared.ring();
@@ -253,12 +282,23 @@ impl Shared {
     }
 
     pub(super) fn tell(&self, event: Event) {
-        let mut state = lock(self);
-        if let Event::Message(message) = &event {
-            state.event_bytes += message.len();
+        lock(self).events.push_back(event);
+        self.wake();
+    }
+
+    /// Tells all of these at once.
+    pub(super) fn tell_messages(&self, messages: Vec<Vec<u8>>) {
+        if messages.is_empty() {
+            return;
         }
-        state.events.push_back(event);
+        let mut state = lock(self);
+        state.event_bytes += messages.iter().map(|message| cost(message)).sum::<usize>();
+        state.events.extend(messages.into_iter().map(Event::Message));
         drop(state);
+        self.wake();
+    }
+
+    pub(super) fn wake(&self) {
         self.changed.notify_all();
         if let Some(task) = self.waker.get().and_then(Weak::upgrade) {
             task.wake();

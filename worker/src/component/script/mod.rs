@@ -34,6 +34,7 @@ use std::time::Duration;
 use serde_json::Value;
 use waterspout_core::component::script::{COMMAND, KIND, ScriptLimits};
 use waterspout_core::graph::Role;
+use waterspout_core::plan::Plan;
 
 use super::registry::SpoutVisitor;
 use super::{ComponentError, Context};
@@ -136,6 +137,14 @@ pub(crate) trait ScriptVisitor {
     type Out;
     /// Takes that of a bolt.
     fn visit_bolt<S: Speak + 'static>(self, speaker: S, host: Host, limits: &Limits) -> Self::Out;
+}
+
+/// Whether tasks of a plan have programs of their own.
+pub(crate) fn has_programs(plan: &Plan) -> bool {
+    plan.graph
+        .components
+        .iter()
+        .any(|component| is_kind(&component.kind))
 }
 
 /// Whether components of this kind have programs of their own.

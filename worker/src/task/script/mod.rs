@@ -70,6 +70,8 @@ impl<S: Speak> ScriptTask<S> {
         output: Output,
         tracking: Tracking,
     ) -> Self {
+        // One that answers for each tuple writes much in little messages.
+        host.gather(speaker.is_per_tuple());
         Self {
             speaker,
             host,
@@ -145,6 +147,8 @@ impl<S: Speak> ScriptTask<S> {
             self.host.said(error);
         }
         for reply in std::mem::take(&mut self.work.replies) {
+            // It waits for this, and so it would for the next one.
+            self.host.gather(false);
             let mut message = self.host.open();
             message.extend_from_slice(&reply);
             self.host.send(self.work.life, message);
@@ -168,7 +172,7 @@ impl<S: Speak> ScriptTask<S> {
     /// Hands the frame at hand to the program, if it can take it.
     fn submit(&mut self) {
         let has_room = self.work.batches.len() < MAX_BATCHES && self.work.held.len() < self.settings.max_held;
-        if !self.work.is_ready || !has_room {
+        if self.current.is_none() || !self.work.is_ready || !has_room || self.host.is_full() {
             return;
         }
         let Some(frame) = self.current.take() else { return };

@@ -243,14 +243,17 @@ fn every_value_goes_through_python_by_both_encodings() {
 
 const NODE: &str = r#"
 const [library, vectors] = process.argv.slice(1);
-const { encode, decode } = require(library);
+const { encode, decode, parse, stringify } = require(library);
 const all = JSON.parse(require('node:fs').readFileSync(vectors, 'utf8'));
+const read = { json: parse, pack: (text) => decode(Buffer.from(text, 'hex')) };
+const show = { json: stringify, pack: (value) => Buffer.from(encode(value)).toString('hex') };
+const ways = ['json', 'pack'].flatMap((from) => ['json', 'pack'].map((to) => [from, to]));
 process.stdout.write(JSON.stringify(all.map((vector) =>
-  [['pack', Buffer.from(encode(decode(Buffer.from(vector.pack, 'hex')))).toString('hex')]])));
+  ways.map(([from, to]) => [to, show[to](read[from](vector[from]))]))));
 "#;
 
 #[test]
-fn every_value_goes_through_node() {
+fn every_value_goes_through_node_by_both_encodings() {
     let library = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../script/node/waterspout-script.js");
     let mut program = Command::new("node");
     program

@@ -117,3 +117,43 @@ fn nothing_that_a_spouts_program_writes_makes_the_reader_panic() {
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
+
+/// How a reader took a message: what is wrong with it, without its numbers, and what was emitted.
+fn taken<T>(result: Result<T, Wrong>, out: &Recorder) -> (String, usize) {
+    let wrong = result.err().map_or(String::new(), |wrong| wrong.to_string());
+    let words = wrong.chars().filter(char::is_ascii_alphabetic).take(40);
+    (words.collect(), out.tuples.len())
+}
+
+#[test]
+fn fuzz_script_spout() {
+    let spouts = [Encoding::Json, Encoding::MessagePack].map(script_spout);
+    let spouts = std::cell::RefCell::new(spouts);
+    waterspout_fuzz::fuzz("script-spout", |bytes| {
+        spouts.borrow_mut().each_mut().map(|spout| {
+            let mut out = Recorder::default();
+            spout.asked.clear();
+            spout.asked.push_back((Instant::now(), 4));
+            let result = hear(spout, bytes, &mut out);
+            assert!(out.tuples.len() <= 4, "it emitted more than it was asked for");
+            taken(result, &out)
+        })
+    });
+}
+
+#[test]
+fn fuzz_multilang_spout() {
+    let spouts = [Serializer::Json, Serializer::MessagePack].map(storm_spout);
+    let spouts = std::cell::RefCell::new(spouts);
+    waterspout_fuzz::fuzz("multilang-spout", |bytes| {
+        spouts.borrow_mut().each_mut().map(|spout| {
+            let mut out = Recorder::default();
+            let result = spout.hear(bytes, &mut out);
+            assert!(
+                out.tuples.len() <= 1,
+                "it emitted more than there was in a message"
+            );
+            taken(result, &out)
+        })
+    });
+}
