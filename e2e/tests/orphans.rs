@@ -257,6 +257,8 @@ fn plan_of(manifest: &str) -> Plan {
         given_up: Vec::new(),
         active: true,
         hash_seed: 0,
+        rests: false,
+        inherits: None,
         complete: false,
     }
 }
