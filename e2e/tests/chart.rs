@@ -75,11 +75,29 @@ fn the_operators_pod_meets_the_restricted_profile_and_writes_nowhere() {
 }
 
 #[test]
-fn one_operator_runs_at_a_time_with_the_images_of_its_own_version() {
+fn two_operators_on_different_nodes_share_a_lease_and_have_the_images_of_their_own_version() {
     let objects = render(&[]).unwrap();
     let deployment = the(&objects, "Deployment", "waterspout-operator");
-    assert_eq!(deployment["spec"]["replicas"], 1);
-    assert_eq!(deployment["spec"]["strategy"], json!({"type": "Recreate"}));
+    assert_eq!(deployment["spec"]["replicas"], 2);
+    let spread = pod(&objects)["spec"]["topologySpreadConstraints"]
+        .as_array()
+        .unwrap();
+    assert_eq!(spread.len(), 1);
+    assert_eq!(spread[0]["topologyKey"], "kubernetes.io/hostname");
+    assert_eq!(spread[0]["whenUnsatisfiable"], "DoNotSchedule");
+    assert_eq!(
+        spread[0]["labelSelector"]["matchLabels"],
+        deployment["spec"]["selector"]["matchLabels"]
+    );
+    let budget = &the(&objects, "PodDisruptionBudget", "waterspout-operator")["spec"];
+    assert_eq!(budget["maxUnavailable"], 1);
+    assert_eq!(budget["selector"], deployment["spec"]["selector"]);
+    let single = render(&["--set", "replicas=1"]).unwrap();
+    assert!(
+        single
+            .iter()
+            .all(|object| object["kind"] != "PodDisruptionBudget")
+    );
     assert_eq!(
         pod(&objects)["spec"]["containers"][0]["image"],
         format!("waterspout.local/operator:{VERSION}")
@@ -91,6 +109,8 @@ fn one_operator_runs_at_a_time_with_the_images_of_its_own_version() {
             &format!("--worker-image=waterspout.local/worker:{VERSION}"),
             &format!("--script-worker-image=waterspout.local/script-worker:{VERSION}"),
             "--worker-role=waterspout-worker",
+            "--lease=waterspout-system/waterspout-operator",
+            "--identity=$(POD_NAME)",
             "--http=0.0.0.0:8080",
             "--log-format=json",
         ]
@@ -172,30 +192,61 @@ fn the_operator_may_bind_the_workers_role_and_gain_no_other_rights() {
 fn the_operators_rights_end_at_the_namespaces_that_it_watches() {
     let everywhere = render(&[]).unwrap();
     the(&everywhere, "ClusterRoleBinding", "waterspout-operator");
-    assert!(everywhere.iter().all(|object| object["kind"] != "RoleBinding"));
+    let role = the(&everywhere, "ClusterRole", "waterspout-operator");
+    let of_operator = |object: &&Value, kind: &str| {
+        object["kind"] == kind && object["metadata"]["name"] == "waterspout-operator"
+    };
+    for kind in ["Role", "RoleBinding"] {
+        assert!(!everywhere.iter().any(|object| of_operator(&object, kind)));
+    }
 
     let watched = render(&["--set", "watchNamespaces={shop,search}"]).unwrap();
-    assert!(
+    for kind in ["ClusterRole", "ClusterRoleBinding"] {
+        assert!(!watched.iter().any(|object| of_operator(&object, kind)));
+    }
+    let found = |kind: &str| -> Vec<&Value> {
         watched
             .iter()
-            .all(|object| object["kind"] != "ClusterRoleBinding")
-    );
-    let bindings: Vec<(&Value, &Value)> = watched
-        .iter()
-        .filter(|object| object["kind"] == "RoleBinding")
-        .map(|binding| (&binding["metadata"]["namespace"], &binding["subjects"]))
-        .collect();
-    let subjects =
-        json!([{"kind": "ServiceAccount", "name": "waterspout-operator", "namespace": "waterspout-system"}]);
-    assert_eq!(
-        bindings,
-        [(&json!("shop"), &subjects), (&json!("search"), &subjects)]
-    );
+            .filter(|object| of_operator(object, kind))
+            .collect()
+    };
+    let (roles, bindings) = (found("Role"), found("RoleBinding"));
+    assert_eq!((roles.len(), bindings.len()), (2, 2));
+    for (number, namespace) in ["shop", "search"].into_iter().enumerate() {
+        let (own, binding) = (roles[number], bindings[number]);
+        assert_eq!(own["metadata"]["namespace"], namespace);
+        assert_eq!(own["rules"], role["rules"]);
+        assert_eq!(binding["metadata"]["namespace"], namespace);
+        assert_eq!(binding["roleRef"]["kind"], "Role");
+        assert_eq!(
+            binding["subjects"],
+            json!([{"kind": "ServiceAccount", "name": "waterspout-operator", "namespace": "waterspout-system"}])
+        );
+    }
     let args = args(&watched);
     assert!(
         args.contains(&"--namespace=shop") && args.contains(&"--namespace=search"),
         "{args:?}"
     );
+}
+
+#[test]
+fn an_operator_may_change_its_own_lease_and_no_other() {
+    for release in [&[][..], &["--set", "watchNamespaces={shop}"]] {
+        let objects = render(release).unwrap();
+        let role = the(&objects, "Role", "waterspout-operator-lease");
+        assert_eq!(role["metadata"]["namespace"], "waterspout-system");
+        assert_eq!(
+            role["rules"],
+            json!([
+                {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+                {
+                    "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+                    "resourceNames": ["waterspout-operator"], "verbs": ["get", "update"],
+                },
+            ])
+        );
+    }
 }
 
 #[test]
@@ -231,6 +282,7 @@ fn every_setting_of_the_pod_arrives_there_and_the_charts_labels_stay() {
         "resources": {"requests": {"cpu": "1"}},
         "nodeSelector": {"disk": "fast"},
         "tolerations": [{"key": "own", "operator": "Exists", "effect": "NoSchedule"}],
+        "topologySpreadConstraints": [{"topologyKey": "rack", "maxSkew": 2, "whenUnsatisfiable": "ScheduleAnyway"}],
         "affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
         "priorityClassName": "high",
         "podAnnotations": {"note": "here"},
@@ -251,6 +303,7 @@ fn every_setting_of_the_pod_arrives_there_and_the_charts_labels_stay() {
         "nodeSelector",
         "tolerations",
         "affinity",
+        "topologySpreadConstraints",
         "priorityClassName",
     ] {
         assert_eq!(template["spec"][key], values[key], "{key}");
@@ -258,7 +311,9 @@ fn every_setting_of_the_pod_arrives_there_and_the_charts_labels_stay() {
     let container = &template["spec"]["containers"][0];
     assert_eq!(container["image"], format!("registry.example.com/a@{digest}"));
     assert_eq!(container["imagePullPolicy"], "Always");
-    assert_eq!(container["env"], values["extraEnv"]);
+    let env = container["env"].as_array().unwrap();
+    assert_eq!(env[0]["name"], "POD_NAME");
+    assert_eq!(env[1..], values["extraEnv"].as_array().unwrap()[..]);
     assert_eq!(container["resources"]["requests"]["cpu"], "1");
     assert!(args(&objects).contains(&"--worker-image=registry.example.com/b:2"));
     let scripts = format!("--script-worker-image=registry.example.com/c@{digest}");
@@ -268,7 +323,7 @@ fn every_setting_of_the_pod_arrives_there_and_the_charts_labels_stay() {
 #[test]
 fn a_value_that_is_unknown_or_wrong_is_refused_by_name() {
     for (value, named) in [
-        ("replicas=2", "replicas"),
+        ("replicas=ten", "replicas"),
         ("image.tagg=1", "tagg"),
         ("worker.replicas=2", "replicas"),
         ("image.pullPolicy=Sometimes", "pullPolicy"),

@@ -6,6 +6,7 @@
 mod apply;
 mod controller;
 mod endpoints;
+mod lease;
 mod logging;
 mod metrics;
 mod observe;
@@ -57,6 +58,12 @@ struct RunArgs {
     /// A namespace whose topologies are run; may be repeated. All of them if absent
     #[arg(long = "namespace", value_name = "NAME")]
     namespaces: Vec<String>,
+    /// The Lease that makes sure that one of several operators leads; without it this one leads at once
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = lease_name)]
+    lease: Option<(String, String)>,
+    /// What this operator is called in the Lease, such as its pod's name
+    #[arg(long, value_name = "NAME", default_value = "operator")]
+    identity: String,
     /// Where /healthz, /readyz and /metrics are served; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
@@ -66,6 +73,15 @@ struct RunArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
+}
+
+/// Reads `NAMESPACE/NAME`.
+fn lease_name(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('/');
+    parts
+        .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
+        .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+        .ok_or_else(|| "say NAMESPACE/NAME".to_owned())
 }
 
 fn main() -> ExitCode {

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -38,6 +39,7 @@ pub(crate) struct Metrics {
     writes: Family<Write, Counter>,
     seconds: Histogram,
     plans: Counter<u64, AtomicU64>,
+    leading: Gauge,
 }
 
 impl Metrics {
@@ -46,10 +48,16 @@ impl Metrics {
         let reconciles = Family::default();
         let writes = Family::default();
         let plans = Counter::default();
+        let leading = Gauge::default();
         let seconds = Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
         registry.register("reconciles", "Topologies looked after", reconciles.clone());
         registry.register("writes", "Objects written or deleted", writes.clone());
         registry.register("plans", "Plans written with a new epoch", plans.clone());
+        registry.register(
+            "leading",
+            "Whether this operator looks after the topologies: 1, or 0 while another one does",
+            leading.clone(),
+        );
         registry.register_with_unit(
             "reconcile_duration",
             "Time of one look after a topology",
@@ -62,6 +70,7 @@ impl Metrics {
             writes,
             seconds,
             plans,
+            leading,
         }
     }
 
@@ -77,6 +86,11 @@ impl Metrics {
 
     pub(crate) fn planned(&self) {
         self.plans.inc();
+    }
+
+    /// This operator is the one now.
+    pub(crate) fn leads(&self) {
+        self.leading.set(1);
     }
 
     /// All metrics in OpenMetrics text.
