@@ -102,7 +102,11 @@ fn when_the_operator_that_leads_goes_another_one_goes_on_and_no_topology_restart
     let took = taken_over(&namespace, &cluster, &holder, 2);
     assert!(took < GIVEN_BACK, "told to end: {took:?}");
 
-    assert_eq!(lives(&namespace), stay);
+    wait_for(
+        "the workers that were there before, and no other",
+        PATIENCE,
+        || (lives(&namespace) == stay).then_some(()),
+    );
     let rollout = [
         "rollout",
         "status",
