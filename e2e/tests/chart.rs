@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use serde_json::{Value, json};
-use waterspout_e2e::{chart, helm, render};
+use waterspout_e2e::{chart, helm, render, repository};
 
 /// The version of the whole workspace.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -250,6 +250,151 @@ fn an_operator_may_change_its_own_lease_and_no_other() {
 }
 
 #[test]
+fn what_needs_other_programs_is_made_only_if_it_is_asked_for() {
+    let kinds = ["ServiceMonitor", "PodMonitor"];
+    let plain = render(&[]).unwrap();
+    assert!(
+        plain
+            .iter()
+            .all(|object| !kinds.contains(&object["kind"].as_str().unwrap()))
+    );
+    assert!(
+        plain
+            .iter()
+            .all(|object| object["metadata"]["name"] != "waterspout-dashboard")
+    );
+    let all = "serviceMonitor.enabled=true,podMonitor.enabled=true,podMonitor.labels.team=streams";
+    let all = render(&["--set", all, "--set", "watchNamespaces={shop}"]).unwrap();
+    let service = the(&all, "Service", "waterspout-operator");
+    let operators = the(&all, "ServiceMonitor", "waterspout-operator");
+    let wanted = operators["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    for (name, value) in wanted {
+        assert_eq!(&service["metadata"]["labels"][name], value, "{name}");
+    }
+    assert_eq!(
+        operators["spec"]["endpoints"][0]["port"],
+        service["spec"]["ports"][0]["name"]
+    );
+    let workers = the(&all, "PodMonitor", "waterspout-workers");
+    assert_eq!(workers["metadata"]["labels"]["team"], "streams");
+    assert_eq!(
+        workers["spec"]["namespaceSelector"],
+        json!({"matchNames": ["shop"]})
+    );
+    assert_eq!(workers["spec"]["podMetricsEndpoints"][0]["port"], "http");
+}
+
+#[test]
+fn the_dashboard_asks_for_metrics_that_there_are() {
+    let objects = render(&["--set", "dashboard.enabled=true"]).unwrap();
+    let map = the(&objects, "ConfigMap", "waterspout-dashboard");
+    assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+    let dashboard: Value = serde_json::from_str(map["data"]["waterspout.json"].as_str().unwrap()).unwrap();
+    let page = std::fs::read_to_string(repository().join("docs/metrics.md")).unwrap();
+    let known: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `waterspout_")?.split('`').next())
+        .collect();
+    let mut queries = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let targets = panel["targets"].as_array().unwrap().iter();
+        queries.extend(targets.map(|target| target["expr"].as_str().unwrap()));
+    }
+    let variables = dashboard["templating"]["list"].as_array().unwrap().iter();
+    queries.extend(variables.filter_map(|variable| variable["definition"].as_str()));
+    assert!(queries.len() > 12, "{queries:?}");
+    for query in queries {
+        let words = query.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        let metrics: Vec<&str> = words
+            .filter_map(|word| word.strip_prefix("waterspout_"))
+            .collect();
+        assert!(!metrics.is_empty(), "{query}");
+        for metric in metrics {
+            let metric = metric.trim_end_matches("_bucket");
+            assert!(
+                known.contains(&metric),
+                "'waterspout_{metric}' in '{query}' is no metric"
+            );
+        }
+    }
+}
+
+#[test]
+fn operators_and_workers_are_reached_on_their_ports_only() {
+    let objects = render(&[]).unwrap();
+    let policy = &the(&objects, "NetworkPolicy", "waterspout-operator")["spec"];
+    let deployment = the(&objects, "Deployment", "waterspout-operator");
+    assert_eq!(policy["podSelector"], deployment["spec"]["selector"]);
+    assert_eq!(policy["policyTypes"], json!(["Ingress"]));
+    assert_eq!(
+        policy["ingress"],
+        json!([{"ports": [{"protocol": "TCP", "port": "http"}]}])
+    );
+    let from = "networkPolicy.from[0].namespaceSelector.matchLabels.name=monitoring";
+    let some = render(&["--set", from]).unwrap();
+    let ingress = &the(&some, "NetworkPolicy", "waterspout-operator")["spec"]["ingress"][0];
+    assert_eq!(
+        ingress["from"],
+        json!([{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}])
+    );
+    let none = render(&["--set", "networkPolicy.enabled=false"]).unwrap();
+    assert!(none.iter().all(|object| object["kind"] != "NetworkPolicy"));
+}
+
+#[test]
+fn the_admission_policy_holds_where_topologies_are_looked_after() {
+    let objects = render(&[]).unwrap();
+    let policy = the(&objects, "ValidatingAdmissionPolicy", "waterspout-topologies");
+    // An error of the policy itself keeps nobody out.
+    assert_eq!(policy["spec"]["failurePolicy"], "Ignore");
+    let binding = the(
+        &objects,
+        "ValidatingAdmissionPolicyBinding",
+        "waterspout-topologies",
+    );
+    assert_eq!(binding["spec"]["policyName"], policy["metadata"]["name"]);
+    assert_eq!(binding["spec"]["validationActions"], json!(["Deny"]));
+    assert_eq!(binding["spec"]["matchResources"], Value::Null);
+    let watched = render(&["--set", "watchNamespaces={shop}"]).unwrap();
+    let binding = the(
+        &watched,
+        "ValidatingAdmissionPolicyBinding",
+        "waterspout-topologies",
+    );
+    assert_eq!(
+        binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][0]["values"],
+        json!(["shop"])
+    );
+    let none = render(&["--set", "admissionPolicy.enabled=false"]).unwrap();
+    let is_policy = |object: &Value| {
+        object["kind"]
+            .as_str()
+            .is_some_and(|kind| kind.starts_with("Validating"))
+    };
+    assert!(!none.iter().any(is_policy));
+}
+
+#[test]
+fn helms_test_asks_the_service_with_the_operators_image() {
+    let objects = render(&["--set", "service.port=9000"]).unwrap();
+    let test = the(&objects, "Pod", "waterspout-operator-test");
+    assert_eq!(test["metadata"]["annotations"]["helm.sh/hook"], "test");
+    let container = &test["spec"]["containers"][0];
+    assert_eq!(
+        container["args"],
+        json!(["probe", "$(WATERSPOUT_OPERATOR_SERVICE_HOST):9000"])
+    );
+    assert_eq!(
+        container["image"],
+        pod(&objects)["spec"]["containers"][0]["image"]
+    );
+    assert_eq!(
+        test["spec"]["securityContext"],
+        pod(&objects)["spec"]["securityContext"]
+    );
+}
+
+#[test]
 fn who_may_edit_a_namespace_may_edit_its_topologies() {
     let objects = render(&[]).unwrap();
     for (name, roles) in [
@@ -329,6 +474,9 @@ fn a_value_that_is_unknown_or_wrong_is_refused_by_name() {
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("image.digest=abc", "digest"),
         ("service.port=0", "port"),
+        ("podMonitor.interval=often", "interval"),
+        ("admissionPolicy.enabled=perhaps", "enabled"),
+        ("networkPolicy.to=1", "to"),
         ("watchNamespaces={Shop}", "watchNamespaces"),
         ("resources.request.cpu=1", "request"),
     ] {

@@ -12,6 +12,7 @@ mod metrics;
 mod observe;
 mod owned;
 mod plan;
+mod probe;
 mod workers;
 
 use std::io::Write;
@@ -41,6 +42,11 @@ enum Command {
     Reference,
     /// Print the rules of the operator's ClusterRole as YAML
     Rbac,
+    /// Ask operators at an address until one says that it leads, for at most half a minute
+    Probe {
+        /// Where their endpoints are
+        address: SocketAddr,
+    },
 }
 
 /// The flags of `run`.
@@ -100,6 +106,9 @@ fn command(command: Command) -> anyhow::Result<()> {
         Command::Crd => waterspout_api::schema::crd_yaml()?,
         Command::Reference => waterspout_api::schema::reference()?,
         Command::Rbac => owned::rules_yaml()?,
+        Command::Probe { address } => {
+            return runtime()?.block_on(probe::probe(address));
+        }
     };
     std::io::stdout()
         .write_all(text.as_bytes())
@@ -112,23 +121,26 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed"))?;
+    runtime()?.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let shutdown = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        controller::run(args, shutdown).await
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("start the operator's threads")?
-        .block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-            let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-            let shutdown = async {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            };
-            controller::run(args, shutdown).await
-        })
+        .context("start the operator's threads")
 }
 
 #[allow(clippy::print_stderr, reason = "logging may not have started")]

@@ -101,3 +101,47 @@ impl Metrics {
         Ok(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_metric_with_its_type_and_meaning_and_no_other() {
+        let metrics = Metrics::new();
+        let text = metrics.encode().expect("text can be written");
+        let of = |word: &str| -> Vec<(String, String)> {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(word));
+            let pairs = lines.filter_map(|line| line.split_once(' '));
+            pairs
+                .map(|(name, said)| (name.to_owned(), said.to_owned()))
+                .collect()
+        };
+        let (helps, kinds) = (of("# HELP "), of("# TYPE "));
+        let mut shown: Vec<[String; 3]> = helps
+            .into_iter()
+            .zip(kinds)
+            .map(|((name, help), (_, kind))| {
+                let name = if kind == "counter" {
+                    format!("{name}_total")
+                } else {
+                    name
+                };
+                [name, kind, help.trim_end_matches('.').to_owned()]
+            })
+            .collect();
+        let page = include_str!("../../docs/metrics.md");
+        let rows = page
+            .lines()
+            .filter(|line| line.starts_with("| `waterspout_operator_"));
+        let mut page: Vec<[String; 3]> = rows
+            .map(|row| {
+                let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+                [0, 1, 4].map(|index| cells[index].replace('`', ""))
+            })
+            .collect();
+        shown.sort();
+        page.sort();
+        assert_eq!(shown, page, "docs/metrics.md says something else than /metrics");
+    }
+}
