@@ -109,6 +109,9 @@ mod tests {
     #[test]
     fn the_page_has_every_metric_with_its_type_and_meaning_and_no_other() {
         let metrics = Metrics::new();
+        // What has labels is shown once there is one.
+        metrics.reconciled(Outcome::Done, 0.1);
+        metrics.wrote("Service");
         let text = metrics.encode().expect("text can be written");
         let of = |word: &str| -> Vec<(String, String)> {
             let lines = text.lines().filter_map(|line| line.strip_prefix(word));
