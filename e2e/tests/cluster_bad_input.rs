@@ -51,13 +51,43 @@ fn wait_complaint(namespace: &Namespace, topology: &str, condition: &str, reason
 }
 
 #[test]
+fn a_graph_that_cannot_run_is_refused_by_the_admission_policy_where_it_can_see_it() {
+    let cluster = Cluster::lock();
+    let namespace = cluster.namespace("bad-admission");
+    // A policy takes a moment to come into force.
+    let refused = wait_for("the policy to refuse a graph", PATIENCE, || {
+        namespace
+            .try_apply(&manifest("words", "replicas: 1", "numbrs"))
+            .err()
+    });
+    let place =
+        "bolt 'out' reads from 'numbrs', which is no component of this topology; say one of: numbers, out";
+    assert!(refused.contains(place), "{refused}");
+    namespace.kubectl(&["delete", "topology", "words", "--ignore-not-found"]);
+    let unread = manifest("words", "replicas: 1", "other").replace(
+        "  bolts:",
+        "  - name: other\n    generator: {rate: 1, shape: {sequence: {}}}\n    streams: [{fields: [number]}]\n  bolts:",
+    );
+    let refused = namespace.try_apply(&unread).unwrap_err();
+    assert!(
+        refused.contains("no bolt reads from spout 'numbers'"),
+        "{refused}"
+    );
+    namespace.apply(&manifest("words", "replicas: 1", "numbers"));
+    let refused = namespace.try_apply(&manifest("words", "replicas: 1", "numbrs"));
+    assert!(refused.unwrap_err().contains(place));
+    namespace.kubectl(&["scale", "topology/words", "--replicas=2"]);
+    namespace.wait_ready("words", 2);
+}
+
+#[test]
 fn what_only_the_whole_graph_shows_is_a_condition_and_what_runs_goes_on() {
     let cluster = Cluster::lock();
     let namespace = cluster.namespace("bad-graph");
-    namespace.apply(&manifest("words", "replicas: 1", "numbrs"));
+    namespace.apply(&manifest("words", "replicas: 1", "numbers, fields: [numbr]"));
     let message = wait_complaint(&namespace, "words", "Accepted", "InvalidTopology");
     assert!(
-        message.contains("numbrs") && message.contains("numbers"),
+        message.contains("numbr") && message.contains("number"),
         "{message}"
     );
     let topology = namespace.get(&["topology", "words"]).unwrap();
@@ -67,7 +97,7 @@ fn what_only_the_whole_graph_shows_is_a_condition_and_what_runs_goes_on() {
     namespace.apply(&manifest("words", "replicas: 1", "numbers"));
     namespace.wait_ready("words", 1);
     let pods = namespace.pods("words");
-    namespace.apply(&manifest("words", "replicas: 1", "numbrs"));
+    namespace.apply(&manifest("words", "replicas: 1", "numbers, fields: [numbr]"));
     wait_complaint(&namespace, "words", "Accepted", "InvalidTopology");
     let topology = namespace.get(&["topology", "words"]).unwrap();
     assert_eq!(topology["status"]["state"], "Running");

@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
-use waterspout_e2e::cluster::{Cluster, PATIENCE, SYSTEM};
-use waterspout_e2e::{IDLE, repository, wait_for, waterspout};
+use serde_json::Value;
+use waterspout_e2e::cluster::{Cluster, SYSTEM};
+use waterspout_e2e::{IDLE, repository, waterspout};
 
 /// The blocks of commands of a page.
 fn blocks(page: &str) -> Vec<String> {
@@ -62,6 +63,37 @@ fn the_commands_of_the_pages_on_clusters_work_in_their_order() {
 }
 
 #[test]
+fn an_upgrade_from_the_chart_with_one_operator_restarts_no_topology() {
+    let cluster = Cluster::lock_bare();
+    remove_all(&cluster);
+    let chart = "e2e/charts/one-operator.tgz";
+    let args = ["-n", SYSTEM, "--create-namespace", "--wait", "--timeout", "120s"];
+    cluster.helm([&["install", "waterspout", chart], &args[..]].concat());
+    let namespace = cluster.namespace("upgrade-chart");
+    namespace.apply(IDLE);
+    namespace.wait_ready("idle", 2);
+    let lives = || {
+        let pods = namespace.pods("idle").into_iter();
+        let life = |pod: Value| {
+            let starts = pod["status"]["containerStatuses"][0]["restartCount"].clone();
+            (pod["metadata"]["uid"].clone(), starts)
+        };
+        pods.map(life).collect::<Vec<_>>()
+    };
+    let before = lives();
+    cluster.install(&[]);
+    cluster.leader();
+    namespace.kubectl(&["scale", "topology", "idle", "--replicas=3"]);
+    namespace.wait_ready("idle", 3);
+    let after = lives();
+    assert!(
+        before.iter().all(|life| after.contains(life)),
+        "{before:?} {after:?}"
+    );
+    cluster.helm(["test", "waterspout", "-n", SYSTEM]);
+}
+
+#[test]
 fn an_upgrade_restarts_no_topology_and_a_namespace_goes_without_the_operator() {
     let cluster = Cluster::lock();
     let namespace = cluster.namespace("upgrade");
@@ -91,12 +123,5 @@ fn an_upgrade_restarts_no_topology_and_a_namespace_goes_without_the_operator() {
     let name = namespace.name().to_owned();
     cluster.kubectl(["delete", "namespace", &name, "--timeout=120s"]);
     cluster.install(&[]);
-    wait_for("the operator to be there", PATIENCE, || {
-        let path = format!("/api/v1/namespaces/{SYSTEM}/services/waterspout-operator:8080/proxy/readyz");
-        cluster
-            .try_kubectl(["get", "--raw", &path])
-            .status
-            .success()
-            .then_some(())
-    });
+    cluster.leader();
 }

@@ -169,9 +169,7 @@ fn every_id_arrives_whatever_goes_away() {
                 "--replicas=0",
             ]);
             wait_for("the operator to be gone", PATIENCE, || {
-                let pods =
-                    cluster.get(&["-n", SYSTEM, "pods", "-l", "app.kubernetes.io/component=operator"])?;
-                pods["items"].as_array()?.is_empty().then_some(())
+                cluster.operators().is_empty().then_some(())
             });
             let api_server = cluster.stop("apiserver");
             let back = Instant::now() + AWAY;
@@ -189,7 +187,7 @@ fn every_id_arrives_whatever_goes_away() {
                 "scale",
                 "deployment",
                 "waterspout-operator",
-                "--replicas=1",
+                "--replicas=2",
             ]);
         },
     );

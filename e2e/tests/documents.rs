@@ -174,7 +174,7 @@ spec:
         .filter(|word| {
             word.starts_with("waterspout_") && word.chars().all(|c| c == '_' || c.is_ascii_lowercase())
         })
-        .filter(|name| !name.starts_with("waterspout_user"))
+        .filter(|name| !name.starts_with("waterspout_user") && !name.starts_with("waterspout_operator"))
     {
         // Of other workers there are only the descriptions: there are none.
         let name = name.trim_end_matches("_total");

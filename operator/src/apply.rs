@@ -1,4 +1,4 @@
-//! Writing: the only file that changes anything in the cluster.
+//! Writing: the only file that changes anything in the cluster, but for the Lease by which this operator leads ([`crate::lease`]).
 //!
 //! Owns: server-side apply under one field manager, removing, the status, Events. Leaves to others: what to write
 //! ([`crate::plan`]).

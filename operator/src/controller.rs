@@ -21,6 +21,7 @@ use waterspout_api::resource::Topology;
 use crate::RunArgs;
 use crate::apply::{ApplyError, Writer};
 use crate::endpoints::{self, Health};
+use crate::lease::{Candidate, Held, LostLease};
 use crate::metrics::{Metrics, Outcome};
 use crate::observe::{Caches, ObserveError, topologies_of, topology_of};
 use crate::plan::{DecideError, Settings, decide};
@@ -68,16 +69,45 @@ pub(crate) async fn run(args: &RunArgs, shutdown: impl Future<Output = ()>) -> a
         args.namespaces.iter().map(|name| Some(name.as_str())).collect()
     };
     tracing::info!(namespaces = ?args.namespaces, worker_image = args.worker_image, script_worker_image = args.script_worker_image, "the operator is up");
+    let served = std::pin::pin!(endpoints::serve(args.http, Arc::clone(&health)));
+    let shutdown = std::pin::pin!(shutdown);
+    let (mut served, mut shutdown) = (served, shutdown);
+    let mut lease = None;
+    if let Some((namespace, name)) = &args.lease {
+        let candidate = Candidate::new(client.clone(), namespace, name, &args.identity);
+        // Who waits for the lease is ready: it can take over.
+        let answered = || health.ready.store(true, Ordering::SeqCst);
+        tokio::select! {
+            held = candidate.take(answered) => lease = Some(held),
+            served = &mut served => return served,
+            () = &mut shutdown => {
+                tracing::info!("told to end");
+                return Ok(());
+            }
+        }
+    }
+    health.metrics.leads();
     let controllers = scopes
         .into_iter()
         .map(|scope| look_after(&client, scope, settings.clone(), Arc::clone(&health)));
     tokio::select! {
-        served = endpoints::serve(args.http, Arc::clone(&health)) => served,
-        _ = futures::future::join_all(controllers) => Ok(()),
-        () = shutdown => {
-            tracing::info!("told to end");
-            Ok(())
-        }
+        served = &mut served => return served,
+        _ = futures::future::join_all(controllers) => return Ok(()),
+        lost = keep(lease.as_mut()) => return Err(lost.into()),
+        () = &mut shutdown => tracing::info!("told to end"),
+    }
+    // Nothing is written any more.
+    if let Some(lease) = lease {
+        lease.give_back().await;
+    }
+    Ok(())
+}
+
+/// Keeps the lease, if there is one. Ends when it is lost: what another operator does now is not to be mixed with.
+async fn keep(lease: Option<&mut Held>) -> LostLease {
+    match lease {
+        Some(lease) => lease.keep().await,
+        None => std::future::pending().await,
     }
 }
 

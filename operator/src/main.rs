@@ -6,11 +6,13 @@
 mod apply;
 mod controller;
 mod endpoints;
+mod lease;
 mod logging;
 mod metrics;
 mod observe;
 mod owned;
 mod plan;
+mod probe;
 mod workers;
 
 use std::io::Write;
@@ -40,6 +42,11 @@ enum Command {
     Reference,
     /// Print the rules of the operator's ClusterRole as YAML
     Rbac,
+    /// Ask operators at an address until one says that it leads, for at most half a minute
+    Probe {
+        /// Where their endpoints are
+        address: SocketAddr,
+    },
 }
 
 /// The flags of `run`.
@@ -57,6 +64,12 @@ struct RunArgs {
     /// A namespace whose topologies are run; may be repeated. All of them if absent
     #[arg(long = "namespace", value_name = "NAME")]
     namespaces: Vec<String>,
+    /// The Lease that makes sure that one of several operators leads; without it this one leads at once
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = lease_name)]
+    lease: Option<(String, String)>,
+    /// What this operator is called in the Lease, such as its pod's name
+    #[arg(long, value_name = "NAME", default_value = "operator")]
+    identity: String,
     /// Where /healthz, /readyz and /metrics are served; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
@@ -66,6 +79,15 @@ struct RunArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
+}
+
+/// Reads `NAMESPACE/NAME`.
+fn lease_name(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('/');
+    parts
+        .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains('/'))
+        .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+        .ok_or_else(|| "say NAMESPACE/NAME".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -84,6 +106,9 @@ fn command(command: Command) -> anyhow::Result<()> {
         Command::Crd => waterspout_api::schema::crd_yaml()?,
         Command::Reference => waterspout_api::schema::reference()?,
         Command::Rbac => owned::rules_yaml()?,
+        Command::Probe { address } => {
+            return runtime()?.block_on(probe::probe(address));
+        }
     };
     std::io::stdout()
         .write_all(text.as_bytes())
@@ -96,23 +121,26 @@ fn run(args: &RunArgs) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed"))?;
+    runtime()?.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        let shutdown = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        controller::run(args, shutdown).await
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("start the operator's threads")?
-        .block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-            let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-            let shutdown = async {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            };
-            controller::run(args, shutdown).await
-        })
+        .context("start the operator's threads")
 }
 
 #[allow(clippy::print_stderr, reason = "logging may not have started")]

@@ -67,7 +67,8 @@ async fn get(pod: IpAddr, path: &str) -> anyhow::Result<Bytes> {
         .context("the worker does not answer")?
 }
 
-async fn get_patiently(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
+/// Asks for a path, however long it takes.
+pub(crate) async fn get_patiently(address: SocketAddr, path: &str) -> anyhow::Result<Bytes> {
     let stream = TcpStream::connect(address).await.context("connect")?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = hyper::Request::get(path)

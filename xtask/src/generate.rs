@@ -18,7 +18,7 @@ struct Generated {
     change: fn(&str) -> String,
 }
 
-/// All generated files: the one list.
+/// All generated files that the operator prints: the one list.
 const FILES: [Generated; 4] = [
     Generated {
         path: "crds/topologies.yaml",
@@ -41,6 +41,10 @@ const FILES: [Generated; 4] = [
         change: str::to_owned,
     },
 ];
+
+/// The settings of the chart, and the page that is made from them.
+const VALUES: &str = "charts/waterspout/values.yaml";
+const VALUES_PAGE: &str = "docs/reference/chart.md";
 
 /// The whole workspace is named, so that libraries have the features that all of it needs, and are built once only.
 const OPERATOR: [&str; 6] = [
@@ -111,10 +115,14 @@ fn contents(workspace: &Workspace) -> anyhow::Result<Vec<(&'static str, String)>
             printed.insert(file.printed_by, text);
         }
     }
-    Ok(FILES
+    let mut contents: Vec<(&str, String)> = FILES
         .iter()
         .map(|file| (file.path, (file.change)(&printed[file.printed_by])))
-        .collect())
+        .collect();
+    let values = workspace.root.join(VALUES);
+    let values = fs::read_to_string(&values).with_context(|| format!("read '{VALUES}'"))?;
+    contents.push((VALUES_PAGE, crate::values::page(&values)?));
+    Ok(contents)
 }
 
 #[cfg(test)]

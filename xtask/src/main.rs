@@ -15,6 +15,7 @@ mod setup;
 mod simulate;
 mod test;
 mod tidy;
+mod values;
 mod wheel;
 
 use std::path::Path;

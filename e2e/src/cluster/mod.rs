@@ -5,10 +5,12 @@
 
 mod audit;
 mod namespace;
+mod operators;
 mod processes;
 
 pub use audit::{Audit, Request};
 pub use namespace::{Namespace, is, why};
+pub use operators::OPERATORS;
 pub use processes::{PodProcess, processes_of};
 
 use std::ffi::OsStr;
@@ -140,7 +142,7 @@ impl Cluster {
         }
         let system = ["-n", SYSTEM];
         let objects = self.try_kubectl([&system[..], &["get", "pods,events", "-o", "wide"]].concat());
-        let operator = ["logs", "deployment/waterspout-operator", "--tail=20"];
+        let operator = ["logs", "-l", OPERATORS, "--prefix", "--tail=20"];
         let log = self.try_kubectl([&system[..], &operator].concat());
         panic!(
             "the chart cannot be installed:\n{}{}{}{}",
