@@ -44,6 +44,8 @@ struct Worker {
 pub(crate) struct Usage {
     /// CPU time.
     pub(crate) cpu: Duration,
+    /// How long its first thread could have run, and had no core: others had them.
+    pub(crate) queued: Duration,
     /// Resident memory now, in bytes.
     pub(crate) resident: u64,
 }
@@ -174,6 +176,7 @@ impl Crew {
         let process = self.process(worker)?;
         let mut sum = Usage {
             cpu: Duration::ZERO,
+            queued: Duration::ZERO,
             resident: 0,
         };
         // Each thread has the children that it has started.
@@ -186,6 +189,7 @@ impl Crew {
             {
                 let one = usage(Pid::from_raw(child.parse().context("read a process id")?))?;
                 sum.cpu += one.cpu;
+                sum.queued += one.queued;
                 sum.resident += one.resident;
             }
         }
@@ -201,11 +205,13 @@ impl Crew {
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         let mut sum = Usage {
             cpu: Duration::ZERO,
+            queued: Duration::ZERO,
             resident: 0,
         };
         for worker in 0..self.workers.len() as u32 {
             let one = usage(self.process(worker)?)?;
             sum.cpu += one.cpu;
+            sum.queued += one.queued;
             sum.resident += one.resident;
         }
         Ok(sum)
@@ -264,6 +270,13 @@ fn free_port() -> anyhow::Result<SocketAddr> {
     listener.local_addr().context("find a free port")
 }
 
+/// The second number of three, where the kernel counts it.
+fn queued(process: Pid) -> Option<Duration> {
+    let counted = std::fs::read_to_string(format!("/proc/{process}/schedstat")).ok()?;
+    let nanos = counted.split_whitespace().nth(1)?.parse().ok()?;
+    Some(Duration::from_nanos(nanos))
+}
+
 fn usage(process: Pid) -> anyhow::Result<Usage> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).context("read the CPU time")?;
     // Fields are counted from behind the name, which may have spaces: utime and stime are the 14th and 15th.
@@ -277,6 +290,7 @@ fn usage(process: Pid) -> anyhow::Result<Usage> {
     let page = sysconf(SysconfVar::PAGE_SIZE)?.unwrap_or(4096) as u64;
     Ok(Usage {
         cpu: Duration::from_secs_f64(ticks as f64 / per_second),
+        queued: queued(process).unwrap_or_default(),
         resident: number(21)? * page,
     })
 }

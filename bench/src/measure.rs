@@ -82,6 +82,8 @@ fn script(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
     std::thread::sleep(WINDOW);
     let (took, after, use_now) = (from.elapsed(), done(&crew, workload)?, crew.programs(0)?);
     let tuples = (after - before) as f64;
+    let (cpu, queued) = (use_now.cpu - used.cpu, use_now.queued - used.queued);
+    let idle = took.saturating_sub(cpu + queued);
     ensure!(tuples > 0.0, "no tuple of '{}' was done", workload.name);
     Ok(vec![
         Figure {
@@ -92,7 +94,12 @@ fn script(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
         Figure {
             suffix: "-busy",
             unit: "% of a core",
-            value: (use_now.cpu - used.cpu).as_secs_f64() / took.as_secs_f64() * 100.0,
+            value: cpu.as_secs_f64() / took.as_secs_f64() * 100.0,
+        },
+        Figure {
+            suffix: "-waits",
+            unit: "% of the time",
+            value: idle.as_secs_f64() / took.as_secs_f64() * 100.0,
         },
         Figure {
             suffix: "-start",
