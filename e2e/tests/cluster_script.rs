@@ -180,6 +180,9 @@ fn examples_give_on_a_cluster_what_they_give_here_whatever_language_they_are_in(
         .collect();
     assert!(numbers.into_iter().eq(0..500));
 
+    let logs = umbrella(&cluster, &["logs", "word-count", "-n", namespace.name()]);
+    let words = logs.lines().filter(|line| line.contains('\t')).count();
+    assert_eq!(words, sample_counts().len(), "{logs}");
     umbrella(&cluster, &["delete", "word-count", "-n", namespace.name()]);
     assert_eq!(namespace.get(&["topology", "word-count"]), None);
 }

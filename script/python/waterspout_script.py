@@ -230,6 +230,20 @@ class Context:
         raise LookupError(f"component '{self.component}' emits to stream '{name}'; it declares {declared}")
 
 
+def _trace(error: BaseException) -> str:
+    """The traceback from the script on; nothing if no line of the script is in it."""
+    place = error.__traceback__
+    while place is not None and _is_own(place.tb_frame.f_globals):
+        place = place.tb_next
+    if place is None and not isinstance(error, SyntaxError):
+        return ""
+    return "".join(traceback.format_exception(type(error), error, place))
+
+
+def _is_own(names: dict[str, Any]) -> bool:
+    return names is globals() or names.get("__package__") in ("umbrella", "importlib")
+
+
 class Out:
     """Where a component emits to, and what it says of its tuples, which goes to the worker with the next answer."""
 
@@ -301,8 +315,7 @@ class Out:
 
     def exception(self, error: BaseException) -> None:
         """Says that an exception was caught. It may have its reason in an attribute `waterspout_reason`."""
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        self.error(f"{type(error).__name__}: {error}", trace, getattr(error, "waterspout_reason", None))
+        self.error(f"{type(error).__name__}: {error}", _trace(error), getattr(error, "waterspout_reason", None))
 
     def metric(self, name: str, value: float) -> None:
         """Adds to a counter."""

@@ -146,6 +146,14 @@ def test_a_bolt_without_streams_emits_nothing(app: Loader) -> None:
 
 def test_functions_are_checked_as_classes_are(app: Loader) -> None:
     check(app, "@bolt('a b')\ndef f(input):\n    yield 1, 2, 3  # here\n", "'f' yields 3 values")
+    for one in ["input.x", "input['x']", "input[0]"]:
+        check(app, f"@bolt('a b')\ndef f(input):\n    yield {one}  # here\n", "'f' yields 1 value")
+    # It is another thing by then.
+    other = "@bolt('a b')\ndef f(input):\n    input = make(input)\n    yield input.pair\n"
+    app(
+        other
+        + "class T(Topology):\n    one = GeneratorSpout()\n    two = f(inputs=one)\n    out = StdoutBolt(inputs=two)\n"
+    )
     rejected = "class Rejected(Stream):\n    fields = 'why how'\n"
     check(app, rejected + "@bolt(Rejected)\ndef f(input):\n    yield Rejected(1)  # here\n", "'f' emits 1 value")
     check(

@@ -45,5 +45,5 @@ def test_what_is_missing_is_said_by_name() -> None:
         check([Requirement.parse(text, HERE) for text in wanted])
     assert raised.value.message == (
         f"requirements of the app are missing: 'pytest<1' is needed, and {installed} is installed; "
-        "'no-such-package[extra]>=1' is not installed; use a worker image that has them"
+        "'no-such-package[extra]>=1' is not installed; install them with pip, or use a worker image that has them"
     )

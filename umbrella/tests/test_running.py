@@ -74,7 +74,11 @@ def test_an_exception_is_logged_with_its_line(capfd: pytest.CaptureFixture[str])
         topology.emit("values", "raise", 1)
     log = capfd.readouterr().err
     assert "ValueError: a bug" in log
-    assert 'raise ValueError("a bug")' in log.replace("\\", "")
+    # As a traceback that begins with the user's line.
+    source = Path(topologies.__file__).read_text(encoding="utf-8").splitlines()
+    line = 1 + next(number for number, text in enumerate(source) if 'raise ValueError("a bug")' in text)
+    assert f'Traceback (most recent call last):\n  File "{topologies.__file__}", line {line}, in ' in log
+    assert 'raise ValueError("a bug")\n' in log
 
 
 def test_held_tuples_are_acked_when_they_are_let_go_of() -> None:

@@ -83,14 +83,9 @@ def check_spout(cls: type[Spout]) -> None:
 def reads(cls: type[Bolt]) -> list[Read]:
     """The fields of its input that a bolt's code reads."""
     code = _code(cls, "process")
-    if code is None or code.input is None:
+    name = None if code is None else _input_of(code)
+    if code is None or name is None:
         return []
-    name = code.input
-    for node in ast.walk(code.tree):
-        is_rebound = isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load)
-        is_shadowed = isinstance(node, ast.arg) and node.arg == name and node not in _arguments(code.tree)
-        if is_rebound or is_shadowed:
-            return []
     found = []
     for node in ast.walk(code.tree):
         if isinstance(node, ast.Attribute) and _is_name(node.value, name):
@@ -99,6 +94,17 @@ def reads(cls: type[Bolt]) -> list[Read]:
             field = node.slice.value if isinstance(node.slice, ast.Constant) else None
             found += [Read(field, code.place(node))] if isinstance(field, str) else []
     return [read for read in found if not read.field.startswith("__")]
+
+
+def _input_of(code: _Code) -> str | None:
+    """What the input is called, unless something else is called so, too."""
+    name = code.input
+    for node in ast.walk(code.tree):
+        is_rebound = isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load)
+        is_shadowed = isinstance(node, ast.arg) and node.arg == name and node not in _arguments(code.tree)
+        if is_rebound or is_shadowed:
+            return None
+    return name
 
 
 def _arguments(tree: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
@@ -174,6 +180,7 @@ class _Emits:
         self.cls = cls
         self.code = code
         self.settings = settings
+        self.input = _input_of(code) if code.name == "process" else None
         self.streams: dict[str, StreamMeta] = dict(cls._streams)
         self.default = next((each for each in self.streams.values() if each.stream == "default"), None)
         by_class = {stream.__name__: stream for stream in self.streams.values()}
@@ -187,13 +194,21 @@ class _Emits:
         elif (
             isinstance(node, (ast.JoinedStr, ast.List, ast.Dict))
             or (isinstance(node, ast.Constant) and node.value is not None)
+            or self._is_field(node)
             or (not self.streams and not (isinstance(node, ast.Constant)))
         ):
             self._default(node, 1, does)
 
+    def _is_field(self, node: ast.expr) -> bool:
+        """Whether it is one value of the input."""
+        is_one = isinstance(node, ast.Attribute) or (
+            isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
+        )
+        return is_one and _is_name(node.value, self.input)  # type: ignore[attr-defined]
+
     def returned(self, node: ast.expr) -> None:
         is_literal = isinstance(node, (ast.Tuple, ast.JoinedStr, ast.Constant))
-        if is_literal:
+        if is_literal or self._is_field(node):
             self.value(node, "returns")
 
     def call(self, node: ast.Call) -> None:

@@ -62,7 +62,8 @@ def check(requirements: list[Requirement]) -> None:
     missing = [each for each in (requirement.missing() for requirement in requirements) if each is not None]
     if missing:
         raise RequirementsError(
-            f"requirements of the app are missing: {'; '.join(missing)}; use a worker image that has them"
+            f"requirements of the app are missing: {'; '.join(missing)}; install them with pip, or use a worker image "
+            "that has them"
         )
 
 

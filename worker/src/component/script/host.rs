@@ -143,6 +143,7 @@ impl Host {
             ears,
         };
         let span = tracing::error_span!(
+            parent: None,
             "task",
             topology = context.topology,
             component = context.component,

@@ -80,8 +80,9 @@ impl Keeper {
             deaths += 1;
             let said = state.last_error.take();
             let has_said = said.is_some();
-            let said = said.or_else(|| lines.tail());
-            let why = said.map_or_else(|| why.clone(), |said| format!("{why}: {said}"));
+            let last_words = lines.tail().filter(|_| !has_said);
+            let known = last_words.map_or_else(|| why.clone(), |words| format!("{why}: {words}"));
+            let why = said.map_or_else(|| known.clone(), |said| format!("{why}: {said}"));
             state.is_failing = true;
             state.is_ready = false;
             let most = if state.was_ever_ready {
@@ -94,7 +95,8 @@ impl Keeper {
             if deaths > most {
                 return self.shared.tell(Event::GaveUp(why));
             }
-            tracing::warn!("the program of a script died and is started again: {why}");
+            // What it has said itself is in the log already.
+            tracing::warn!("the program of a script died and is started again: {known}");
             self.shared.tell(Event::Died);
             let pause = FIRST_PAUSE * 2u32.saturating_pow((deaths - 1).min(16));
             if self.rest(pause.min(MAX_PAUSE)) {

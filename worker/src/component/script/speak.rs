@@ -78,9 +78,11 @@ pub(crate) struct SaidError {
 impl SaidError {
     /// Logs it.
     pub(crate) fn hear(text: &str, traceback: &str, reason: Option<&str>) -> Self {
-        tracing::error!(traceback, "{text}");
+        // A traceback says what is wrong, too.
+        let text = if traceback.is_empty() { text } else { traceback };
+        tracing::error!("{}", text.trim_end());
         Self {
-            text: if traceback.is_empty() { text } else { traceback }.to_owned(),
+            text: text.to_owned(),
             reason: reason.map(ToOwned::to_owned),
         }
     }
