@@ -24,8 +24,8 @@ pub struct Flow {
     observer: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct Shared {
+    began: Instant,
     stop_adding: AtomicBool,
     stop_taking: AtomicBool,
     added: AtomicU64,
@@ -41,6 +41,8 @@ struct Seen {
     /// When the newest id that had not been seen before arrived.
     last: Option<Instant>,
     gap: Duration,
+    /// New ids in each second since the beginning.
+    arrivals: Vec<u64>,
 }
 
 /// What was seen since the window before.
@@ -55,7 +57,13 @@ pub struct Window {
 impl Flow {
     /// Adds ids to the stream `in`, in field `id`, and takes them out of the stream `out`.
     pub fn start(redis: &RedisServer, ids_per_second: u64) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            began: Instant::now(),
+            stop_adding: AtomicBool::default(),
+            stop_taking: AtomicBool::default(),
+            added: AtomicU64::default(),
+            seen: Mutex::default(),
+        });
         let (adds, takes) = (Arc::clone(&shared), Arc::clone(&shared));
         let (input, output) = (redis.connect(), redis.connect());
         Self {
@@ -75,6 +83,16 @@ impl Flow {
         };
         seen.last = Some(Instant::now());
         window
+    }
+
+    /// How long it has been flowing.
+    pub fn elapsed(&self) -> Duration {
+        self.shared.began.elapsed()
+    }
+
+    /// How many new ids arrived in each second so far.
+    pub fn arrivals(&self) -> Vec<u64> {
+        self.shared.seen().arrivals.clone()
     }
 
     /// Waits until so many more ids have arrived.
@@ -174,13 +192,14 @@ impl Shared {
                     .query::<u64>(&mut connection)
                     .expect("Redis trims a stream");
             }
-            self.seen().note(&ids, Instant::now());
+            let second = self.began.elapsed().as_secs() as usize;
+            self.seen().note(&ids, Instant::now(), second);
         }
     }
 }
 
 impl Seen {
-    fn note(&mut self, ids: &[u64], now: Instant) {
+    fn note(&mut self, ids: &[u64], now: Instant, second: usize) {
         let before = self.distinct;
         for &id in ids {
             let at = usize::try_from(id).expect("there are few ids");
@@ -194,6 +213,10 @@ impl Seen {
             self.times[at] = self.times[at].saturating_add(1);
         }
         self.look(now);
+        if self.arrivals.len() <= second {
+            self.arrivals.resize(second + 1, 0);
+        }
+        self.arrivals[second] += self.distinct - before;
         if self.distinct > before {
             self.last = Some(now);
         }

@@ -2,6 +2,7 @@
 //!
 //! Everything that is started here is ended here, by its process id, whatever becomes of the test.
 
+pub mod chaos;
 pub mod cluster;
 mod crew;
 mod flow;

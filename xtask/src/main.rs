@@ -75,6 +75,27 @@ Examples:
   cargo xtask simulate --seeds 1000 --first 50000
   cargo xtask simulate --seed 4711          run one, and print everything that happens in it")]
     Simulate(simulate::SimulateArgs),
+    /// Do faults to a topology on a real cluster, in the order of a seed, and count what is lost, comes twice, and how long
+    /// nothing comes
+    ///
+    /// Workers, their parents and pods are killed and stopped, a node is drained and cut off, operator, API server and etcd go
+    /// away, and the topology is scaled, released, released wrongly and rolled back. Ends with exit code 1 if an id is lost or
+    /// the topology does not run again. Writes `target/chaos/table.md` and `timeline.svg`. The tests do it for five minutes.
+    #[command(after_help = "\
+Examples:
+  cargo xtask chaos                           30 minutes, by seed 1
+  cargo xtask chaos --minutes 5 --seed 42")]
+    Chaos {
+        /// For how long, in minutes; the round that runs then is ended
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1440))]
+        minutes: u32,
+        /// What gives the order of the faults
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Ids per second
+        #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+        rate: u32,
+    },
     /// Give the readers of frames, rows, plans, manifests and scripts' messages bytes that were changed at random
     ///
     /// Begins with the files of `fuzz/corpus/TARGET`, keeps what makes a reader behave as never before, and changes that
@@ -152,6 +173,7 @@ fn main() -> ExitCode {
         Command::Ci => ci::ci(&workspace),
         Command::Test { filters } => test::test(&workspace, &filters),
         Command::Simulate(args) => simulate::simulate(&workspace, &args),
+        Command::Chaos { minutes, seed, rate } => test::chaos(&workspace, minutes, seed, rate),
         Command::Fuzz(args) => fuzz::fuzz(&workspace, &args),
         Command::Setup { check } => setup::setup(&workspace, check),
         Command::Lint => lint::lint(&workspace),
