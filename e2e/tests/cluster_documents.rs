@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use waterspout_e2e::cluster::{Cluster, SYSTEM};
@@ -62,13 +63,30 @@ fn the_commands_of_the_pages_on_clusters_work_in_their_order() {
     assert!(!crds.contains("waterspout"), "{crds}");
 }
 
+/// The chart of before there were several operators. The operator is that of this checkout, and so are its rights and the
+/// resource that it writes.
+fn chart_with_one_operator() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = repository().join("e2e/charts/one-operator.tgz");
+    let unpacked = Command::new("tar")
+        .args([Path::new("-xzf"), &archive, Path::new("-C"), directory.path()])
+        .status();
+    assert!(unpacked.unwrap().success());
+    for file in ["files/operator-rules.yaml", "templates/crd.yaml"] {
+        let ours = repository().join("charts/waterspout").join(file);
+        std::fs::copy(ours, directory.path().join("waterspout").join(file)).unwrap();
+    }
+    directory
+}
+
 #[test]
 fn an_upgrade_from_the_chart_with_one_operator_restarts_no_topology() {
     let cluster = Cluster::lock_bare();
     remove_all(&cluster);
-    let chart = "e2e/charts/one-operator.tgz";
+    let chart = chart_with_one_operator();
+    let chart = chart.path().join("waterspout").display().to_string();
     let args = ["-n", SYSTEM, "--create-namespace", "--wait", "--timeout", "120s"];
-    cluster.helm([&["install", "waterspout", chart], &args[..]].concat());
+    cluster.helm([&["install", "waterspout", chart.as_str()], &args[..]].concat());
     let namespace = cluster.namespace("upgrade-chart");
     namespace.apply(IDLE);
     namespace.wait_ready("idle", 2);

@@ -15,6 +15,7 @@ apiVersion: waterspout.dev/v1alpha1
 kind: Topology
 metadata: {name: numbers}
 spec:
+  release: {probation: 3s}
   spouts:
   - name: numbers
     generator: {rate: 50, shape: {sequence: {}}}
@@ -275,12 +276,17 @@ fn a_script_comes_from_a_config_map_whose_changes_are_revisions_and_whose_errors
     });
     assert!(!logs.contains("\nnumber 13\n"), "{logs}");
 
-    // Mended: another revision, without the error.
+    // Mended: another revision, without the error. The one before goes once that is sure.
     let before = pods(&namespace);
     namespace.apply(&code("yield (f'the {WORD} {tup.number}',)"));
     namespace.wait("numbers", "another revision", |topology| {
         let is_new = topology["status"]["selector"] != selector && is(topology, "Ready", "True");
-        (is_new && last_error(topology, "shown").is_none()).then_some(())
+        let is_alone = topology["status"]["release"].is_null();
+        (is_new && is_alone && last_error(topology, "shown").is_none()).then_some(())
+    });
+    wait_for("the pods before to be gone", PATIENCE, || {
+        let now = pods(&namespace);
+        now.iter().all(|pod| !before.contains(pod)).then_some(())
     });
     let after = pods(&namespace);
     assert!(
