@@ -201,6 +201,32 @@ impl Writer {
         }
     }
 
+    /// Deletes a topology that is over. What belongs to it follows.
+    pub(crate) async fn delete(&self, topology: &Topology) -> Result<(), ApplyError> {
+        let name = topology.name_any();
+        let api: Api<Topology> =
+            Api::namespaced(self.client.clone(), &topology.namespace().unwrap_or_default());
+        let how = DeleteParams::background().preconditions(Preconditions {
+            uid: topology.uid(),
+            resource_version: topology.resource_version(),
+        });
+        match api.delete(&name, &how).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(source) => Err(ApplyError::RemoveObject {
+                kind: KIND,
+                name,
+                source: Box::new(source),
+            }),
+            Ok(_) => {
+                tracing::info!(
+                    topology = name,
+                    "deleted: its time has passed since it was complete"
+                );
+                Ok(())
+            }
+        }
+    }
+
     /// Writes the status, if it is another: if `is_exact`, only in the place of the one that was looked at.
     pub(crate) async fn write_status(
         &self,

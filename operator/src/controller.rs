@@ -198,6 +198,9 @@ async fn steps(topology: &Topology, reconciler: &Reconciler) -> Result<Action, R
         writer.tell(topology, &[notice]).await;
     }
     applied?;
+    if decision.is_over {
+        writer.delete(topology).await?;
+    }
     Ok(Action::requeue(jittered(decision.look_again)))
 }
 

@@ -110,7 +110,7 @@ pub(crate) fn rules_yaml() -> anyhow::Result<String> {
         by_group.entry(kind.group).or_default().push(kind.plural);
     }
     let mut rules = vec![
-        rule("waterspout.dev", vec!["topologies"], &["list", "watch"]),
+        rule("waterspout.dev", vec!["topologies"], &["list", "watch", "delete"]),
         rule("waterspout.dev", vec!["topologies/status"], &["patch"]),
         rule("", vec!["pods"], &["list", "watch"]),
         rule("", vec!["events"], &["list"]),

@@ -97,6 +97,9 @@ pub struct TopologySpec {
     #[serde(default = "five", skip_serializing_if = "is_five")]
     #[schemars(range(max = 100))]
     pub revision_history_limit: u32,
+    /// What becomes of the topology once it is complete. It stays until somebody deletes it if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<CompletionSpec>,
     /// The spouts, which bring tuples in: 1 to 256, each with a name of its own. Adding, removing or changing one
     /// makes a new revision.
     #[schemars(
@@ -129,6 +132,45 @@ pub struct WorkersSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+    /// How long a worker may be away before the others take over its tasks: a duration from `1s` to `24h`, `20s` by default.
+    /// What it kept in memory is lost then. Once it is back, tasks move back to it. Local runs do not look at it. Changing it
+    /// counts at once.
+    #[serde(
+        default = "lost_after_ms",
+        rename = "lostAfter",
+        with = "duration",
+        skip_serializing_if = "is_usual_lost_after"
+    )]
+    #[schemars(with = "String", length(max = 40), extend("pattern" = duration::PATTERN))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
+            .message("must be from 1s to 24h")
+    )]
+    pub lost_after_ms: u64,
+}
+
+const fn lost_after_ms() -> u64 {
+    20_000
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "it is what serde calls")]
+const fn is_usual_lost_after(ms: &u64) -> bool {
+    *ms == lost_after_ms()
+}
+
+/// What becomes of a topology that is complete.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CompletionSpec {
+    /// How long after it is complete the topology is deleted, with all that belongs to it: a duration from `0s` to `8760h`.
+    /// Local runs do not look at it. Changing it counts at once.
+    #[serde(rename = "ttl", with = "duration")]
+    #[schemars(with = "String", length(max = 40), extend("pattern" = duration::PATTERN))]
+    #[x_kube(
+        validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('8760h')")
+            .message("must be from 0s to 8760h")
+    )]
+    pub ttl_ms: u64,
 }
 
 impl Default for WorkersSpec {
@@ -136,6 +178,7 @@ impl Default for WorkersSpec {
         Self {
             replicas: one(),
             image: None,
+            lost_after_ms: lost_after_ms(),
         }
     }
 }

@@ -199,6 +199,7 @@ impl Course<'_> {
             highest: self.world.highest(),
             pods,
             away: self.world.away.get(&revision.id).unwrap_or(&nobody),
+            lost_after: Duration::from_millis(self.world.topology.spec.workers.lost_after_ms),
         };
         match crew.step().map_err(DecideError::MakePlan)? {
             Step::Write(plan) => {
@@ -345,7 +346,9 @@ impl Course<'_> {
         } else {
             IDLE
         };
+        let left = standing.complete.then(|| self.world.time_to_live()).flatten();
         Decision {
+            is_over: left.is_some_and(|left| left.is_zero()),
             is_record_first: self.is_record_first,
             create: self.written.create,
             apply: self.written.apply,
@@ -353,7 +356,7 @@ impl Course<'_> {
             is_new_plan: self.written.is_new_plan,
             status,
             notices,
-            look_again,
+            look_again: left.map_or(look_again, |left| left.min(look_again)),
         }
     }
 }

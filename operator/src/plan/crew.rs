@@ -17,9 +17,6 @@ use waterspout_core::plan::{PLAN_VERSION, ParsedPlan, Plan, PlanError};
 use super::pods::PodView;
 use super::revision::Revision;
 
-/// How long a worker may be away before the others take its tasks, and how long the first plan waits for all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
 /// What the next plan follows from.
 #[derive(Debug)]
 pub(crate) struct Crew<'a> {
@@ -41,6 +38,8 @@ pub(crate) struct Crew<'a> {
     pub(crate) pods: &'a [PodView],
     /// How long workers have been away.
     pub(crate) away: &'a BTreeMap<u32, Duration>,
+    /// How long a worker may be away before the others take its tasks, and how long the first plan waits for all.
+    pub(crate) lost_after: Duration,
 }
 
 /// What is to be done about the plan.
@@ -144,7 +143,7 @@ impl Crew<'_> {
 
     /// Whether a worker has been away for so long that nobody waits for it any more.
     fn is_lost(&self, index: u32) -> bool {
-        self.away.get(&index).is_some_and(|away| *away >= PATIENCE)
+        self.away.get(&index).is_some_and(|away| *away >= self.lost_after)
     }
 
     /// Whether the pod that the plan asks is not there any more.
@@ -294,6 +293,8 @@ spec:
         (0..).zip(uids).map(|(index, uid)| pod(index, *uid)).collect()
     }
 
+    const PATIENCE: Duration = Duration::from_secs(20);
+
     struct Case {
         workers: u32,
         before: Option<Plan>,
@@ -325,6 +326,7 @@ spec:
                 highest: 0,
                 pods: &self.pods,
                 away: &self.away,
+                lost_after: PATIENCE,
             };
             crew.step().expect("the plan is right")
         }

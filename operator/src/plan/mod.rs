@@ -122,6 +122,8 @@ pub(crate) struct Decision {
     pub(crate) is_new_plan: bool,
     pub(crate) status: TopologyStatus,
     pub(crate) notices: Vec<Notice>,
+    /// The topology itself is to be deleted: its time has passed since it was complete.
+    pub(crate) is_over: bool,
     pub(crate) look_again: Duration,
 }
 
@@ -295,6 +297,17 @@ impl World<'_> {
                 newest.map(|plan| plan.plan().revision.clone())
             })
             .or_else(|| self.revisions_of_workers().next())
+    }
+
+    /// How long a topology that the status says is complete is to stay yet, if it is not to stay for good.
+    fn time_to_live(&self) -> Option<Duration> {
+        let completion = self.topology.spec.completion.as_ref()?;
+        let mut conditions = self.topology.status.as_ref()?.conditions.iter();
+        let complete =
+            conditions.find(|condition| condition.type_ == "Complete" && condition.status == "True")?;
+        let passed = self.now.duration_since(complete.last_transition_time.0);
+        let passed = Duration::try_from(passed).unwrap_or_default();
+        Some(Duration::from_millis(completion.ttl_ms).saturating_sub(passed))
     }
 
     /// The revision whose objects have this name.

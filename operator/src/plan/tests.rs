@@ -4,7 +4,7 @@ mod scripts;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
-use waterspout_api::resource::{ReleasePhase, ReleaseStrategy, TopologyState};
+use waterspout_api::resource::{CompletionSpec, ReleasePhase, ReleaseStrategy, TopologyState};
 
 use waterspout_core::plan::Plan;
 
@@ -370,6 +370,25 @@ fn what_is_complete_stays_complete_whatever_becomes_of_its_pods() {
     assert!(toy.settle().concat().is_empty());
     assert_eq!(toy.state(), Some(TopologyState::Complete));
     assert_eq!(toy.condition("Complete").0, "True");
+    // It stays for good, or for the time that the spec says.
+    toy.now += Duration::from_secs(3600);
+    assert!(!toy.decide().is_over);
+    toy.topology.spec.completion = Some(CompletionSpec { ttl_ms: 3_610_000 });
+    let decision = toy.decide();
+    assert_eq!(
+        (decision.is_over, decision.look_again),
+        (false, Duration::from_secs(10))
+    );
+    toy.now += Duration::from_secs(10);
+    assert!(toy.decide().is_over);
+}
+
+#[test]
+fn a_topology_that_runs_is_never_over() {
+    let mut toy = running(2);
+    toy.topology.spec.completion = Some(CompletionSpec { ttl_ms: 0 });
+    toy.now += Duration::from_secs(3600);
+    assert!(!toy.decide().is_over);
 }
 
 #[test]
