@@ -65,6 +65,12 @@ impl FrameBuilder {
         &mut self.frame.data
     }
 
+    /// The bytes of the rows so far, and of what was appended behind them.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        &self.frame.data
+    }
+
     /// Makes a row of what was appended to [`FrameBuilder::data_mut`]. It belongs to no root before
     /// [`FrameBuilder::belong`] was called.
     #[inline]

@@ -116,6 +116,12 @@ impl OpenFrames {
         self.frames[index].builder.data_mut()
     }
 
+    /// The bytes of an open frame.
+    #[inline]
+    pub(super) fn data(&self, index: usize) -> &[u8] {
+        self.frames[index].builder.data()
+    }
+
     /// Makes a row of the `bytes` bytes that were appended to a frame, and ships the frame if it is full. `anchor` gets the
     /// frame's id, and gives the root that the row belongs to.
     #[inline(always)]

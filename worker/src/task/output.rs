@@ -198,6 +198,13 @@ impl Output {
         }
     }
 
+    /// The row of `bytes` bytes that was written last into an open frame.
+    #[inline]
+    pub fn row_in(&self, frame: usize, bytes: usize) -> &[u8] {
+        let data = self.open.data(frame);
+        &data[data.len() - bytes..]
+    }
+
     /// Lets a row of `bytes` bytes stay in the open frame that it was written into. `anchor` gets the frame's id, and
     /// gives the root that the row belongs to.
     #[inline(always)]

@@ -54,10 +54,11 @@ struct Roots<'a> {
     ledger: &'a mut Ledger,
     outcome: &'a mut Outcome,
     attempts: &'a mut Attempts,
-    keys: Option<&'a Keys>,
+    /// Where the keys of roots are noted one by one: those that are made of their rows.
+    row_keys: Option<&'a Keys>,
     ids_last: bool,
     is_tracked: bool,
-    /// No root failed lately, and a root's key is its message id: there is nothing to look up.
+    /// No root failed lately: there is nothing to look up.
     is_plain: bool,
     now: u64,
     /// How many bytes the task has emitted in all when the spout is to wait.
@@ -87,7 +88,7 @@ impl Roots<'_> {
         let key = if self.ids_last {
             message
         } else {
-            xxh3_64_with_seed(self.output.last_row(), stream as u64)
+            row_key(self.output.last_row(), stream)
         };
         if self.attempts.emitted(message, key, self.now) == Emission::Stays {
             return Ok(());
@@ -104,7 +105,7 @@ impl Roots<'_> {
             return send(self.output, stream, to, None, |_| {});
         }
         let root = self.ledger.open(message, bytes, self.now);
-        if let Some(keys) = self.keys.filter(|_| !self.ids_last) {
+        if let Some(keys) = self.row_keys {
             keys.note_one(self.ledger.last_place(), root.0.sequence, root.1, key);
         }
         let ledger = &mut *self.ledger;
@@ -119,6 +120,12 @@ impl Roots<'_> {
         }
         Ok(())
     }
+}
+
+/// What a root is known by whose message id does not last.
+#[inline]
+fn row_key(row: &[u8], stream: usize) -> u64 {
+    xxh3_64_with_seed(row, stream as u64)
 }
 
 fn send(
@@ -156,9 +163,18 @@ impl EmitRoot for Roots<'_> {
             return self.send(stream, To::Routed, message, bytes);
         };
         if self.is_tracked {
+            let noted = self.row_keys.map(|keys| {
+                let row = self.output.row_in(frame, bytes);
+                (keys, row_key(row, stream))
+            });
             let (ledger, now) = (&mut *self.ledger, self.now);
-            self.output
-                .stay(frame, bytes, |id| Some(ledger.open_in(id, message, bytes, now)));
+            self.output.stay(frame, bytes, |id| {
+                let root = ledger.open_in(id, message, bytes, now);
+                if let Some((keys, key)) = noted {
+                    keys.note_one(ledger.last_place(), root.0.sequence, root.1, key);
+                }
+                Some(root)
+            });
         } else {
             self.outcome.acked.push(message);
             self.output.stay(frame, bytes, |_| None);
@@ -338,9 +354,9 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
                 output: &mut self.output,
                 ledger: &mut self.ledger,
                 outcome: &mut self.outcome,
-                is_plain: self.attempts.is_empty() && (self.ids_last || self.keys.is_none()),
+                is_plain: self.attempts.is_empty(),
                 attempts: &mut self.attempts,
-                keys: self.keys.as_ref(),
+                row_keys: self.keys.as_ref().filter(|_| !self.ids_last),
                 ids_last: self.ids_last,
                 is_tracked: self.is_tracked,
                 now,
