@@ -110,7 +110,7 @@ impl Place {
 pub struct Node {
     clock: Clock,
     executor: Executor,
-    timer: Timer,
+    timer: Arc<Timer>,
     positions: Positions,
     transport: Option<Arc<Transport>>,
     /// By task. Empty before the first epoch.
@@ -135,14 +135,15 @@ impl Node {
         transport: Option<Arc<Transport>>,
     ) -> std::io::Result<Arc<Self>> {
         let clock = Clock::start();
-        let (executor, timer) = (Executor::start(threads)?, Timer::start(clock)?);
+        let timer = Arc::new(Timer::new(clock));
+        let executor = Executor::start(threads, Arc::clone(&timer))?;
         Ok(Self::of(clock, executor, timer, positions, transport))
     }
 
     fn of(
         clock: Clock,
         executor: Executor,
-        timer: Timer,
+        timer: Arc<Timer>,
         positions: Positions,
         transport: Option<Arc<Transport>>,
     ) -> Arc<Self> {
@@ -302,7 +303,6 @@ impl Node {
         }
         self.close_opened();
         self.executor.stop();
-        self.timer.stop();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             // A panic of a task was caught and reported by its slot.

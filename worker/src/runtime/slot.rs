@@ -9,11 +9,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
+use std::time::Duration;
 
 use waterspout_core::finish::TaskState;
 use waterspout_core::ledger::LedgerEntry;
 
 use super::command::Command;
+use super::executor::hand_over;
 use super::freeze::Freeze;
 use super::inbox::Inbox;
 use super::label::Label;
@@ -27,6 +29,9 @@ use crate::task::{Letters, MAX_OPEN_MICROS, Ran, TaskCore, Which};
 
 /// How long a slice lasts before others get their turn, in microseconds.
 const SLICE_MICROS: u64 = 1_000;
+/// How soon the timer wakes a task at the earliest, in microseconds. A spout that asks to be polled in less emits more rows
+/// at once instead: what a few rows cost on their way, in wake-ups above all, is worth more time than that.
+const MIN_WAIT: u64 = 200;
 
 const IDLE: u8 = 0;
 const QUEUED: u8 = 1;
@@ -78,7 +83,7 @@ impl Slot {
         label: Label,
         own_thread: bool,
         mut core: Box<dyn TaskCore>,
-    ) -> Arc<Self> {
+        ) -> Arc<Self> {
         Arc::new_cyclic(|this: &Weak<Self>| {
             core.wake_through(Weak::clone(this) as Weak<dyn Wake>);
             Self {
@@ -248,13 +253,29 @@ impl Slot {
         let _ = self.thread.set(std::thread::current());
         while !self.stopped.load(Ordering::SeqCst) {
             if self.state.load(Ordering::SeqCst) == QUEUED {
-                self.run()
+                self.run();
             } else {
-                std::thread::park()
+                self.park();
             }
         }
         if let Some(node) = self.node.upgrade() {
             self.drop_inbox(&node);
+        }
+    }
+
+    /// Sleeps until the task is woken or its time has come: the thread of a task is its timer, too.
+    fn park(&self) {
+        let at = self.timer_at.load(Ordering::SeqCst);
+        let Some(node) = self.node.upgrade().filter(|_| at != u64::MAX) else {
+            return std::thread::park();
+        };
+        let wait = at.saturating_sub(node.clock().now());
+        drop(node);
+        if wait > 0 {
+            std::thread::park_timeout(Duration::from_micros(wait));
+        } else {
+            self.timer_fired();
+            self.wake();
         }
     }
 
@@ -326,6 +347,7 @@ impl Slot {
         }
         let start = node.clock().now();
         let mut now = start;
+        let mut wake_at = None;
         let more = loop {
             if self.freeze.look(|| running.core.snapshot())? {
                 return Ok(false);
@@ -345,9 +367,7 @@ impl Slot {
             running.executions.ran(core.counts().executed, now - before);
             if let Ran::Idle(at) = ran {
                 core.output().flush();
-                if let Some(at) = at {
-                    self.wake_later(node, at);
-                }
+                wake_at = at;
                 break false;
             }
             if core.output().is_older_than(now.saturating_sub(MAX_OPEN_MICROS)) {
@@ -358,7 +378,15 @@ impl Slot {
                 break true;
             }
         };
-        node.deliver(running.epoch, running.core.as_mut());
+        if let Some(at) = wake_at {
+            self.wake_later(node, at);
+        }
+        let mut deliver = || node.deliver(running.epoch, running.core.as_mut());
+        if self.own_thread {
+            deliver();
+        } else {
+            hand_over(deliver);
+        }
         self.publish(node, running, now - start)?;
         Ok(more)
     }
@@ -432,7 +460,9 @@ impl Slot {
     }
 
     fn wake_later(&self, node: &Arc<Node>, at: u64) {
+        let at = at.max(node.clock().now() + MIN_WAIT);
         if self.timer_at.fetch_min(at, Ordering::SeqCst) > at
+            && !self.own_thread
             && let Some(this) = self.this.upgrade()
         {
             node.timer().wake_at(&this, at);

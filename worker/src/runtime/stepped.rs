@@ -12,8 +12,9 @@ impl Node {
     /// A node without threads.
     pub(crate) fn without_threads(positions: Positions, transport: Option<Arc<Transport>>) -> Arc<Self> {
         let clock = Clock::start();
-        let timer = Timer::without_thread(clock);
-        Self::of(clock, Executor::without_threads(), timer, positions, transport)
+        let timer = Arc::new(Timer::new(clock));
+        let executor = Executor::without_threads(Arc::clone(&timer));
+        Self::of(clock, executor, timer, positions, transport)
     }
 
     /// How many tasks are ready to run.

@@ -1,13 +1,12 @@
-//! Wakes tasks at a time of their choice.
+//! When tasks want to be woken.
 //!
-//! Owns: one thread and the times that tasks asked for. Invariant: a task is woken at its time or earlier, never
-//! later than the thread's own delay; a wake too many does no harm.
+//! Owns: the times that tasks asked for. Leaves to others: the threads that look at them ([`super::executor`]). Invariant: a
+//! wake too many does no harm.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::clock::Clock;
 use super::slot::Slot;
@@ -15,69 +14,31 @@ use crate::gate::Wake;
 
 /// The timer of one worker.
 pub(super) struct Timer {
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-struct Shared {
     clock: Clock,
     state: Mutex<State>,
-    changed: Condvar,
+    /// When the first slot is due, in microseconds; `u64::MAX` if none is.
+    next: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
     due: BinaryHeap<Reverse<(u64, u32)>>,
     slots: Vec<Option<Weak<Slot>>>,
-    stopped: bool,
 }
 
 impl Timer {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// If the system has no thread left.
-    pub(super) fn start(clock: Clock) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
+    /// A timer by which nothing is due yet.
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
             clock,
             state: Mutex::default(),
-            changed: Condvar::new(),
-        });
-        let thread = {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name("timer".into())
-                .spawn(move || shared.run())?
-        };
-        Ok(Self {
-            shared,
-            thread: Mutex::new(Some(thread)),
-        })
-    }
-
-    /// Starts no thread: a simulation calls [`Timer::fire`].
-    #[cfg(test)]
-    pub(super) fn without_thread(clock: Clock) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                clock,
-                state: Mutex::default(),
-                changed: Condvar::new(),
-            }),
-            thread: Mutex::default(),
+            next: AtomicU64::new(u64::MAX),
         }
     }
 
-    /// Wakes the slots that are due, and says when the next one is, in microseconds.
-    #[cfg(test)]
-    pub(super) fn fire(&self) -> Option<u64> {
-        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.fire(self.shared.clock.now())
-    }
-
-    /// Wakes `slot` at `at` microseconds.
+    /// Lets `slot` be woken at `at` microseconds.
     pub(super) fn wake_at(&self, slot: &Arc<Slot>, at: u64) {
-        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let task = slot.task() as usize;
         if state.slots.len() <= task {
             state.slots.resize_with(task + 1, || None);
@@ -87,57 +48,40 @@ impl Timer {
         if known.is_none_or(|known| !std::ptr::eq(known.as_ptr(), Arc::as_ptr(slot))) {
             state.slots[task] = Some(Arc::downgrade(slot));
         }
-        let first = state.due.peek().is_none_or(|Reverse((first, _))| at < *first);
         state.due.push(Reverse((at, slot.task())));
-        if first {
-            self.shared.changed.notify_one();
-        }
+        self.next.fetch_min(at, Ordering::SeqCst);
     }
 
-    /// Ends the thread.
-    pub(super) fn stop(&self) {
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .stopped = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The thread runs no code of components and does not panic.
-            let _ = thread.join();
-        }
+    /// When the first slot is due, in microseconds; `u64::MAX` if none is.
+    #[inline]
+    pub(super) fn next(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
     }
-}
 
-impl Shared {
-    fn run(&self) {
+    /// How many microseconds there are until then; none if a slot is due.
+    pub(super) fn until(&self, at: u64) -> u64 {
+        at.saturating_sub(self.clock.now())
+    }
+
+    /// Whether a slot is due.
+    #[inline]
+    pub(super) fn is_due(&self) -> bool {
+        let next = self.next();
+        next != u64::MAX && next <= self.clock.now()
+    }
+
+    /// Wakes the slots that are due, and says when the next one is, in microseconds.
+    pub(super) fn fire(&self) -> Option<u64> {
+        let now = self.clock.now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while !state.stopped {
-            let now = self.clock.now();
-            match state.fire(now) {
-                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let wait = Duration::from_micros(at - now);
-                    state = self
-                        .changed
-                        .wait_timeout(state, wait)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0;
-                }
-            }
-        }
-    }
-}
-
-impl State {
-    /// Wakes the slots that are due at `now`, and says when the next one is.
-    fn fire(&mut self, now: u64) -> Option<u64> {
-        while let Some(&Reverse((at, task))) = self.due.peek() {
+        let mut next = None;
+        while let Some(&Reverse((at, task))) = state.due.peek() {
             if at > now {
-                return Some(at);
+                next = Some(at);
+                break;
             }
-            self.due.pop();
-            let slot = self
+            state.due.pop();
+            let slot = state
                 .slots
                 .get(task as usize)
                 .and_then(|slot| slot.as_ref()?.upgrade());
@@ -146,6 +90,7 @@ impl State {
                 slot.wake();
             }
         }
-        None
+        self.next.store(next.unwrap_or(u64::MAX), Ordering::SeqCst);
+        next
     }
 }
