@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use waterspout_worker::logging::LogFormat;
-use waterspout_worker::program::WorkerArgs;
+use waterspout_worker::program::{TRACE_ONE_IN, WorkerArgs};
+use waterspout_worker::traces::TraceSettings;
 
 use crate::cluster::ClusterCommand;
 use crate::new::Library;
@@ -206,9 +208,33 @@ pub(crate) struct RunArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// Where a collector takes traces by OTLP over gRPC, such as `http://localhost:4317`; without it there are none
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub(crate) traces: Option<String>,
+    /// One root tuple in so many is traced
+    #[arg(long, value_name = "COUNT", default_value_t = TRACE_ONE_IN, env = "WATERSPOUT_TRACE_ONE_IN")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) trace_one_in: u64,
     /// End when this process ends (set by `run` itself, where there are programs of scripts)
     #[arg(long, hide = true)]
     pub(crate) guard: Option<i32>,
+}
+
+impl RunArgs {
+    /// Tells the traces of this run from those of others.
+    pub(crate) fn trace_seed(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        since.as_nanos() as u64 ^ u64::from(std::process::id())
+    }
+
+    /// Where traces go, if any are wanted.
+    pub(crate) fn trace_settings(&self) -> Option<TraceSettings> {
+        Some(TraceSettings {
+            endpoint: self.traces.clone().filter(|endpoint| !endpoint.is_empty())?,
+            one_in: self.trace_one_in,
+            seed: self.trace_seed(),
+        })
+    }
 }
 
 /// The flags of `waterspout new`.

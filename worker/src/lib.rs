@@ -23,6 +23,7 @@ pub mod runtime;
 mod simulation;
 pub mod status;
 pub mod task;
+pub mod traces;
 pub mod transport;
 pub mod volume;
 pub mod watchdog;

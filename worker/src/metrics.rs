@@ -326,6 +326,15 @@ impl Collector for Shown {
             |worker| worker.refused,
         );
         counters(encoder, &refused, &worker)?;
+        let dropped: Counts<WorkerStatus> = (
+            (
+                "worker_dropped_spans",
+                "Spans of traces that were dropped, since the collector did not take them in time",
+                None,
+            ),
+            |worker| worker.dropped_spans,
+        );
+        counters(encoder, &dropped, &worker)?;
         let epoch: Counts<WorkerStatus> = (
             ("worker_epoch", "The epoch that runs on the worker", None),
             |worker| worker.epoch,
@@ -399,6 +408,7 @@ mod tests {
             phase: "Started".to_owned(),
             complete: false,
             refused: 3,
+            dropped_spans: 2,
             tasks: vec![task],
             troubles: Vec::new(),
             peers: vec![peer],

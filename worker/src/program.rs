@@ -15,6 +15,7 @@ use crate::discovery::cluster::{self, Place};
 use crate::logging::{self, LogFormat};
 use crate::parent::{self, EXIT_UNUSABLE};
 use crate::poison;
+use crate::traces::TraceSettings;
 use crate::transport::TlsFiles;
 use crate::watchdog::Heartbeat;
 use crate::worker::{self, Source, WorkerConfig};
@@ -82,6 +83,16 @@ pub struct WorkerArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+    /// Where a collector takes traces by OTLP over gRPC, such as `http://localhost:4317`; without it there are none
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub traces: Option<String>,
+    /// One root tuple in so many is traced
+    #[arg(long, value_name = "COUNT", default_value_t = TRACE_ONE_IN, env = "WATERSPOUT_TRACE_ONE_IN")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub trace_one_in: u64,
+    /// Tells the traces of one run from those of another (set by `waterspout run`)
+    #[arg(long, hide = true, default_value_t = 0)]
+    pub trace_seed: u64,
     /// End when this process ends (set by `waterspout run`)
     #[arg(long, hide = true)]
     pub supervisor: Option<i32>,
@@ -96,7 +107,18 @@ pub struct WorkerArgs {
     pub page: Option<PathBuf>,
 }
 
+/// One root in so many is traced if nothing else is said.
+pub const TRACE_ONE_IN: u64 = 10_000;
+
 impl WorkerArgs {
+    fn trace_settings(&self) -> Option<TraceSettings> {
+        Some(TraceSettings {
+            endpoint: self.traces.clone().filter(|endpoint| !endpoint.is_empty())?,
+            one_in: self.trace_one_in,
+            seed: self.trace_seed,
+        })
+    }
+
     /// The command line that means the same, program name left out.
     pub fn to_args(&self) -> Vec<std::ffi::OsString> {
         let mut args: Vec<std::ffi::OsString> = Vec::new();
@@ -109,6 +131,8 @@ impl WorkerArgs {
         flag("listen", &self.listen.to_string());
         flag("http", &self.http.to_string());
         flag("log", &self.log);
+        flag("trace-one-in", &self.trace_one_in.to_string());
+        flag("trace-seed", &self.trace_seed.to_string());
         flag(
             "log-format",
             &if self.log_format == LogFormat::Json {
@@ -123,6 +147,7 @@ impl WorkerArgs {
             ("pod-name", &self.pod_name),
             ("pod-namespace", &self.pod_namespace),
             ("pod-uid", &self.pod_uid),
+            ("traces", &self.traces),
         ];
         for (name, value) in names {
             if let Some(value) = value {
@@ -253,6 +278,7 @@ fn run_child(args: &WorkerArgs, parent: i32, components: Components) -> ExitCode
         components,
         heartbeat,
         page: args.page.clone(),
+        traces: args.trace_settings(),
     };
     if let Err(error) = poison::mark_crashes() {
         return refuse(&format!("cannot handle signals of crashes: {error}"));

@@ -37,6 +37,9 @@ pub struct WorkerStatus {
     /// Streams of others that were ended for what came on them.
     #[serde(default)]
     pub refused: u64,
+    /// Spans of traces that were dropped.
+    #[serde(default)]
+    pub dropped_spans: u64,
     /// The tasks of this worker.
     pub tasks: Vec<TaskStatus>,
     /// What went wrong at tasks of this worker.
@@ -237,6 +240,11 @@ impl StatusSource {
             phase: progress.phase,
             complete: progress.complete,
             refused: self.transport.get().map_or(0, |transport| transport.refused()),
+            dropped_spans: self
+                .node
+                .get()
+                .and_then(|node| node.traces())
+                .map_or(0, |traces| traces.dropped()),
             tasks: self.node.get().map_or_else(Vec::new, |node| self.tasks(node)),
             troubles: self.troubles.all(),
             peers: self

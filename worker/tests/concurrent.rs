@@ -122,6 +122,7 @@ fn run(count: u64) -> Result<Ended, WorkerError> {
         components,
         heartbeat: None,
         page: None,
+        traces: None,
     };
     worker::run_to_end(config, |_| {})
 }

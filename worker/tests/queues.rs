@@ -258,6 +258,7 @@ fn run(components: Vec<ComponentSpec>, placement: &[u32], delivery: Delivery) ->
                 components: self::components(&dam),
                 heartbeat: None,
                 page: None,
+                traces: None,
             };
             let (dam, seen) = (Arc::clone(&dam), Arc::clone(&seen));
             scope.spawn(move || {

@@ -36,6 +36,7 @@ pub(super) fn run(
         components,
         heartbeat: None,
         page: None,
+        traces: args.trace_settings(),
     };
     let ended = worker::run_to_end(config, |status| progress.saw(status));
     Ok(match ended.map_err(|error| anyhow!(worker::chain(&error)))? {

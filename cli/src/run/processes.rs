@@ -56,6 +56,7 @@ pub(super) fn run(
     // What a parent process leaves behind that is killed falls to this one.
     prctl::set_child_subreaper(true).context("become a subreaper")?;
     let mut workers = Vec::new();
+    let trace_seed = args.trace_seed();
     for member in &plan.members {
         let index = member.index.0;
         let args = WorkerArgs {
@@ -75,6 +76,9 @@ pub(super) fn run(
             tls_key: Some(tls.key.clone()),
             tls_ca: Some(tls.ca.clone()),
             json_stdout: args.output == Output::Json,
+            traces: args.traces.clone(),
+            trace_one_in: args.trace_one_in,
+            trace_seed,
             log: args.log.clone(),
             log_format: args.log_format,
             supervisor: Some(std::process::id() as i32),

@@ -217,6 +217,9 @@ impl Node {
     /// If a position that is not used any more cannot be removed.
     pub fn commit(self: &Arc<Self>, plan: &ParsedPlan, settings: &Settings) -> Result<(), BuildError> {
         let epoch = plan.plan().epoch.0;
+        if let Some(traces) = self.traces.get() {
+            traces.follow(plan);
+        }
         let before = self.places.load_full();
         for task in tasks_here(plan, settings.me) {
             if self.slot(task).is_none() && !self.opened().contains_key(&task) {

@@ -24,7 +24,7 @@ mod wiring;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -45,6 +45,7 @@ pub(crate) use wiring::{Host, ledger, make};
 use crate::component::ComponentError;
 use crate::gate::Wake;
 use crate::task::TaskCore;
+use crate::traces::{TaskTraces, Traces};
 use crate::transport::{Origin, Transport};
 use change::Opened;
 use executor::Executor;
@@ -120,6 +121,7 @@ pub struct Node {
     /// The epoch that runs here; 0 before the first.
     epoch: AtomicU64,
     taps: Arc<Taps>,
+    traces: OnceLock<Arc<Traces>>,
     failure: watch::Sender<Option<Failure>>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
@@ -157,9 +159,21 @@ impl Node {
             opened: Mutex::default(),
             epoch: AtomicU64::new(0),
             taps: Arc::default(),
+            traces: OnceLock::new(),
             failure: watch::Sender::new(None),
             threads: Mutex::default(),
         })
+    }
+
+    /// Traces what tasks do from now on that are not open yet.
+    pub(crate) fn trace(&self, traces: Arc<Traces>) {
+        // A node traces to one collector in its life.
+        let _ = self.traces.set(traces);
+    }
+
+    /// The traces, if there are any.
+    pub(crate) fn traces(&self) -> Option<&Arc<Traces>> {
+        self.traces.get()
     }
 
     /// The clock of this worker.
@@ -248,7 +262,7 @@ impl Node {
     }
 
     /// Delivers what a task has shipped in `epoch`, and then what it has to tell the ledgers.
-    fn deliver(&self, epoch: u64, core: &mut dyn TaskCore) {
+    fn deliver(&self, epoch: u64, core: &mut dyn TaskCore, mut traces: Option<&mut TaskTraces>) {
         let output = core.output();
         if let Some(shipped) = output.take_shipped() {
             let places = self.places.load();
@@ -257,6 +271,9 @@ impl Node {
             for shipped in shipped {
                 if is_tapped {
                     self.taps.see(self.clock.now(), &shipped);
+                }
+                if let Some(traces) = traces.as_deref_mut() {
+                    traces.emit(&shipped.frame, shipped.target);
                 }
                 match &places[shipped.target as usize] {
                     Place::Here(slot) => {

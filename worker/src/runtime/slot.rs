@@ -5,11 +5,13 @@
 //! slot; a wake during a slice leads to another slice; a slice ends by itself; a task applies frames of its own epoch
 //! only, and none while it is frozen.
 
+mod mail;
+mod time;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
-use std::time::Duration;
 
 use waterspout_core::finish::TaskState;
 use waterspout_core::ledger::LedgerEntry;
@@ -25,13 +27,11 @@ use crate::component::ComponentError;
 use crate::gate::{Gate, Wake};
 use crate::mutation::{Mutation, lacks};
 use crate::poison::{self, Cause, Place, Tally};
-use crate::task::{Letters, MAX_OPEN_MICROS, Ran, TaskCore, Which};
+use crate::task::{Letters, MAX_OPEN_MICROS, Ran, TaskCore};
+use crate::traces::TaskTraces;
 
 /// How long a slice lasts before others get their turn, in microseconds.
 const SLICE_MICROS: u64 = 1_000;
-/// How soon the timer wakes a task at the earliest, in microseconds. A spout that asks to be polled in less emits more rows
-/// at once instead: what a few rows cost on their way, in wake-ups above all, is worth more time than that.
-const MIN_WAIT: u64 = 200;
 
 const IDLE: u8 = 0;
 const QUEUED: u8 = 1;
@@ -45,6 +45,7 @@ struct Running {
     executions: Executions,
     epoch: u64,
     downstream: Vec<Arc<Gate>>,
+    traces: Option<TaskTraces>,
 }
 
 /// One task of this worker.
@@ -83,7 +84,8 @@ impl Slot {
         label: Label,
         own_thread: bool,
         mut core: Box<dyn TaskCore>,
-        ) -> Arc<Self> {
+        traces: Option<TaskTraces>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this: &Weak<Self>| {
             core.wake_through(Weak::clone(this) as Weak<dyn Wake>);
             Self {
@@ -100,6 +102,7 @@ impl Slot {
                         executions: Executions::default(),
                         epoch: 0,
                         downstream: Vec::new(),
+                        traces,
                     },
                 )),
                 state: AtomicU8::new(IDLE),
@@ -190,38 +193,9 @@ impl Slot {
         (is_quiet || self.frozen().is_some()).then_some(slices)
     }
 
-    /// Hands in entries for the task's ledger.
-    pub fn push_entries(&self, entries: &[LedgerEntry]) {
-        self.entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(entries);
-        self.mail();
-    }
-
-    /// Hands in a command.
-    pub fn command(&self, command: Command) {
-        self.commands
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(command);
-        self.mail();
-    }
-
-    /// Something that this task's roots may be in was lost.
-    pub fn lose(&self) {
-        self.lost.store(true, Ordering::SeqCst);
-        self.mail();
-    }
-
     /// What the task has given up and nobody reads, if it is a spout.
     pub fn letters(&self) -> Option<&Letters> {
         self.letters.as_ref()
-    }
-
-    /// Lets the task emit some of that again.
-    pub fn replay(&self, which: Which) {
-        self.command(Command::Replay(which));
     }
 
     /// Asks the task to save its position soon.
@@ -236,47 +210,6 @@ impl Slot {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-    }
-
-    /// The timer woke the task.
-    pub fn timer_fired(&self) {
-        self.timer_at.store(u64::MAX, Ordering::SeqCst);
-    }
-
-    fn mail(&self) {
-        self.has_mail.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    /// The life of a task with a thread of its own: slices when woken, until [`Slot::stop`].
-    pub fn run_on_own_thread(&self) {
-        let _ = self.thread.set(std::thread::current());
-        while !self.stopped.load(Ordering::SeqCst) {
-            if self.state.load(Ordering::SeqCst) == QUEUED {
-                self.run();
-            } else {
-                self.park();
-            }
-        }
-        if let Some(node) = self.node.upgrade() {
-            self.drop_inbox(&node);
-        }
-    }
-
-    /// Sleeps until the task is woken or its time has come: the thread of a task is its timer, too.
-    fn park(&self) {
-        let at = self.timer_at.load(Ordering::SeqCst);
-        let Some(node) = self.node.upgrade().filter(|_| at != u64::MAX) else {
-            return std::thread::park();
-        };
-        let wait = at.saturating_sub(node.clock().now());
-        drop(node);
-        if wait > 0 {
-            std::thread::park_timeout(Duration::from_micros(wait));
-        } else {
-            self.timer_fired();
-            self.wake();
-        }
     }
 
     /// Ends the task where it is.
@@ -364,6 +297,11 @@ impl Slot {
             let ran = core.run(now)?;
             let before = std::mem::replace(&mut now, node.clock().now());
             core.took(now - before);
+            if let Some(traces) = &mut running.traces
+                && !core.is_busy()
+            {
+                traces.end();
+            }
             running.executions.ran(core.counts().executed, now - before);
             if let Ran::Idle(at) = ran {
                 core.output().flush();
@@ -373,7 +311,7 @@ impl Slot {
             if core.output().is_older_than(now.saturating_sub(MAX_OPEN_MICROS)) {
                 core.output().flush();
             }
-            node.deliver(running.epoch, running.core.as_mut());
+            node.deliver(running.epoch, running.core.as_mut(), running.traces.as_mut());
             if now - start >= SLICE_MICROS {
                 break true;
             }
@@ -381,12 +319,13 @@ impl Slot {
         if let Some(at) = wake_at {
             self.wake_later(node, at);
         }
-        let mut deliver = || node.deliver(running.epoch, running.core.as_mut());
+        let mut deliver = || node.deliver(running.epoch, running.core.as_mut(), running.traces.as_mut());
         if self.own_thread {
             deliver();
         } else {
             hand_over(deliver);
         }
+        Self::settle_traces(running);
         self.publish(node, running, now - start)?;
         Ok(more)
     }
@@ -407,46 +346,13 @@ impl Slot {
                 node.consumed(from, self.task, delivery.frame.weight());
             }
             if delivery.epoch == running.epoch || lacks(Mutation::NoFence) {
+                if let Some(traces) = &mut running.traces {
+                    traces.begin(&delivery.frame);
+                }
                 running.core.accept(delivery.frame);
                 return;
             }
         }
-    }
-
-    fn read_mail(&self, running: &mut Running, now: u64) -> Result<(), ComponentError> {
-        if !self.has_mail.swap(false, Ordering::SeqCst) {
-            return Ok(());
-        }
-        let commands = std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
-        let core = running.core.as_mut();
-        for command in commands {
-            match command {
-                Command::Renew {
-                    epoch,
-                    tracking,
-                    downstream,
-                    here,
-                } => {
-                    core.renew(tracking)?;
-                    core.output().place(|task| here.binary_search(&task).is_ok());
-                    running.epoch = epoch;
-                    running.downstream = downstream;
-                }
-                Command::Replay(which) => core.replay(&which),
-                Command::SetActive(active) => core.set_active(active),
-                Command::Finish(ledger) => core.finish(ledger),
-                Command::Died(culprits) => core.died(&culprits, now),
-                Command::Avoid(away) => core.output().avoid(|task| away.binary_search(&task).is_ok()),
-            }
-        }
-        let entries = std::mem::take(&mut *self.entries.lock().unwrap_or_else(PoisonError::into_inner));
-        if !entries.is_empty() {
-            core.settle(&entries, now)?;
-        }
-        if self.lost.swap(false, Ordering::SeqCst) {
-            core.fail_all()?;
-        }
-        Ok(())
     }
 
     /// Whether a queue downstream is full; then this slot is woken when there is room.
@@ -457,16 +363,6 @@ impl Slot {
                 waiter.is_some_and(|waiter| gate.wait(&waiter))
             }
         })
-    }
-
-    fn wake_later(&self, node: &Arc<Node>, at: u64) {
-        let at = at.max(node.clock().now() + MIN_WAIT);
-        if self.timer_at.fetch_min(at, Ordering::SeqCst) > at
-            && !self.own_thread
-            && let Some(this) = self.this.upgrade()
-        {
-            node.timer().wake_at(&this, at);
-        }
     }
 
     /// Publishes what the slice came to. A spout counts as drained only once its position is saved.

@@ -27,6 +27,7 @@ use crate::task::{
     BoltTask, DeadLetters, Letters, Output, OutputEdge, OutputStream, ScriptSettings, ScriptTask, SpoutTask,
     TaskCore, Tracking,
 };
+use crate::traces::TaskTraces;
 use crate::volume::VolumeError;
 
 /// Why the tasks of a plan cannot be made.
@@ -179,7 +180,9 @@ pub(super) fn open(
             .is_blocking(&component.kind, &component.config);
     #[cfg(test)]
     let own_thread = own_thread && !rim::is_simulated();
-    let slot = Slot::new(Arc::downgrade(node), label, own_thread, core);
+    let traces = node.traces.get();
+    let traces = traces.map(|traces| TaskTraces::new(traces, &component.name, task));
+    let slot = Slot::new(Arc::downgrade(node), label, own_thread, core, traces);
     if own_thread {
         let running = Arc::clone(&slot);
         let thread = std::thread::Builder::new()

@@ -6,7 +6,7 @@
 use std::sync::Weak;
 
 use waterspout_core::finish::TaskState;
-use waterspout_core::frame::{Frame, MAX_ROWS, RootBits};
+use waterspout_core::frame::{Frame, GroupId, MAX_ROWS, RootBits};
 use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
 
 use super::anchored::Anchored;
@@ -411,6 +411,11 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
             pending: self.finishing.as_ref().map_or(0, Finishing::pending),
             ..Counts::default()
         }
+    }
+
+    fn is_pending(&self, group: GroupId, root: u8) -> bool {
+        let finishing = self.finishing.as_ref();
+        finishing.is_some_and(|finishing| finishing.is_pending(group, root))
     }
 
     fn take_latencies(&mut self) -> Vec<Latency> {

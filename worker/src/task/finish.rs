@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use waterspout_core::frame::GroupId;
 use waterspout_core::ledger::{Ledger, LedgerEntry, LedgerSettings, Outcome};
 use waterspout_core::value::RowWriter;
 
@@ -115,6 +116,11 @@ impl Finishing {
 
     pub(super) fn is_done(&self) -> bool {
         self.all_emitted && self.kept.is_empty()
+    }
+
+    /// Whether a root is neither acked nor failed.
+    pub(super) fn is_pending(&self, group: GroupId, root: u8) -> bool {
+        self.ledger.message(group, root).is_some()
     }
 
     /// Rows that were emitted and are not acked.

@@ -13,6 +13,7 @@ mod letters;
 mod lost;
 mod open;
 mod output;
+mod roots;
 mod script;
 mod spout;
 
@@ -27,7 +28,7 @@ pub use spout::SpoutTask;
 use std::sync::Weak;
 
 use waterspout_core::finish::TaskState;
-use waterspout_core::frame::Frame;
+use waterspout_core::frame::{Frame, GroupId};
 use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
 
 use crate::component::ComponentError;
@@ -178,6 +179,11 @@ pub trait TaskCore: Send {
     fn output(&mut self) -> &mut Output;
     /// Its counts.
     fn counts(&self) -> Counts;
+    /// Whether a root of its own is neither acked nor failed.
+    fn is_pending(&self, group: GroupId, root: u8) -> bool {
+        let _ = (group, root);
+        false
+    }
     /// Latencies of the acks since the last call.
     fn take_latencies(&mut self) -> Vec<Latency>;
     /// Where the next process would go on, for spouts that know.

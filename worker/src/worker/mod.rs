@@ -37,6 +37,7 @@ use crate::http;
 use crate::parent::EXIT_UNUSABLE;
 use crate::runtime::{BuildError, Failure, Node, Positions, Settings};
 use crate::status::{Progress, StatusSource, WorkerStatus};
+use crate::traces::{TraceSettings, Traces};
 use crate::transport::{PeerId, TlsFiles, Transport, TransportConfig, TransportError};
 use crate::volume::{Volume, VolumeError};
 use crate::watchdog::Heartbeat;
@@ -107,6 +108,8 @@ pub struct WorkerConfig {
     pub heartbeat: Option<Heartbeat>,
     /// The page that the process before this one left, if it has a parent that holds one.
     pub page: Option<PathBuf>,
+    /// Where traces go, if any are wanted.
+    pub traces: Option<TraceSettings>,
 }
 
 /// How a worker's life ended well.
@@ -353,6 +356,11 @@ pub async fn run(
         .threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
     let node = Node::start(threads, positions, transport.clone()).map_err(WorkerError::StartThreads)?;
+    let exporting = config.traces.as_ref().map(|settings| {
+        let (traces, exporting) = Traces::start(settings, plan.topology(), config.index.0);
+        node.trace(traces);
+        exporting
+    });
     let settings = Settings {
         me: config.index,
         starts,
@@ -410,6 +418,9 @@ pub async fn run(
     // A task that waits for something outside would keep the thread; the process ends without it.
     let stopped = tokio::task::spawn_blocking(move || stopping.stop());
     let _ = tokio::time::timeout(Duration::from_secs(1), stopped).await;
+    if let Some(exporting) = exporting {
+        exporting.end(Duration::from_secs(1)).await;
+    }
     ended
 }
 

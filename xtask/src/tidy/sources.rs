@@ -71,9 +71,16 @@ const RULES: [Rule; 8] = [
     Rule {
         // Who speaks it from outside, as no worker does, has to have them as well.
         breaks: is_grpc,
-        applies: |path| !path.starts_with("worker/src/transport") && path != "worker/tests/strangers.rs",
+        applies: |path| {
+            let speaks = [
+                "worker/tests/strangers.rs",
+                "e2e/tests/traces.rs",
+                "worker/src/traces/export.rs",
+            ];
+            !path.starts_with("worker/src/transport") && !speaks.contains(&path)
+        },
         scope: Scope::Both,
-        advice: "types of gRPC and protobuf stay in worker/src/transport; give it a type of the worker's own",
+        advice: "types of gRPC and protobuf stay in worker/src/transport and worker/src/traces/export.rs; give it a type of the worker's own",
         pass: None,
     },
     Rule {
