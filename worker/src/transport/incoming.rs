@@ -27,7 +27,7 @@ use super::proto::{
     Credit, Credits, DataMessage, DataReply, Frames, LinkMessage, LinkReply, Numbered, StatePart,
     StateRequest, Welcome, data_message, data_reply, link_message, link_reply, numbered,
 };
-use super::{Admission, Inbound, Origin, PeerId, Refused, TransportConfig};
+use super::{Admission, ControlFault, Inbound, Origin, PeerId, Refused, TransportConfig};
 use crate::mutation::{Mutation, lacks};
 use crate::rim::{Instant, sleep};
 
@@ -398,9 +398,11 @@ impl Incoming {
                         kind: Some(link_message::Kind::Control(message)),
                     })) => match incoming.inbound.control(from, message.into()) {
                         Ok(()) => continue,
-                        Err(error) => {
-                            let reason = format!("a control message is wrong: {error}");
-                            break Some(Status::invalid_argument(reason));
+                        Err(fault @ ControlFault::Wrong(_)) => {
+                            break Some(Status::invalid_argument(crate::worker::chain(&fault)));
+                        }
+                        Err(fault @ ControlFault::TooMany { .. }) => {
+                            break Some(Status::resource_exhausted(fault.to_string()));
                         }
                     },
                     Ok(Some(_)) => break Some(Status::invalid_argument("a message on the link is none")),

@@ -79,6 +79,20 @@ pub enum Admission {
     Drop,
 }
 
+/// Why a control message is not taken.
+#[derive(Debug, Error)]
+pub enum ControlFault {
+    /// It is none.
+    #[error("a control message is wrong")]
+    Wrong(#[from] serde_json::Error),
+    /// More wait than may.
+    #[error("{messages} control messages wait to be read here, and that is the most")]
+    TooMany {
+        /// How many.
+        messages: usize,
+    },
+}
+
 /// What the transport hands in. Every call returns soon.
 pub trait Inbound: Send + Sync + 'static {
     /// A frame of `epoch` for a task of this worker.
@@ -90,8 +104,8 @@ pub trait Inbound: Send + Sync + 'static {
     /// A control message.
     ///
     /// # Errors
-    /// If it is none.
-    fn control(&self, from: PeerId, message: Vec<u8>) -> Result<(), serde_json::Error>;
+    /// If it is none, or there is no room for it.
+    fn control(&self, from: PeerId, message: Vec<u8>) -> Result<(), ControlFault>;
     /// There is a connection to a worker.
     fn peer_up(&self, peer: PeerId);
     /// The connection to a worker is lost.

@@ -63,7 +63,7 @@ impl Inbound for Recorder {
     fn lost(&self, about: PeerId) {
         self.seen.send_modify(|seen| seen.lost.push(about));
     }
-    fn control(&self, _from: PeerId, message: Vec<u8>) -> Result<(), serde_json::Error> {
+    fn control(&self, _from: PeerId, message: Vec<u8>) -> Result<(), ControlFault> {
         self.seen.send_modify(|seen| seen.control.push(message));
         Ok(())
     }

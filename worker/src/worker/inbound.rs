@@ -1,5 +1,9 @@
 //! Takes what the transport brings to where it belongs.
+//!
+//! Invariant: what waits to be read by the worker's life is bounded; a peer that sends more control messages than are read
+//! loses its connection, and nobody waits for it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use tokio::sync::mpsc;
@@ -13,7 +17,12 @@ use super::control::Control;
 use super::epochs::SharedMachine;
 use crate::mutation::{Mutation, lacks};
 use crate::runtime::{Delivery, Node};
-use crate::transport::{Admission, Inbound, Origin, PeerId, Refused};
+use crate::transport::{Admission, ControlFault, Inbound, Origin, PeerId, Refused};
+
+/// Control messages that may wait to be read. Peers send a few a tick.
+const MAX_WAITING: usize = 1_024;
+/// Their bytes; each connection may be one message beyond.
+const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// What a worker's life hears from its peers.
 #[derive(Debug)]
@@ -21,6 +30,51 @@ pub(super) enum News {
     Up(PeerId),
     Down(PeerId, String),
     Control(PeerId, Box<Control>),
+}
+
+/// Control messages that wait.
+#[derive(Debug, Default)]
+struct Waiting {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Waiting {
+    /// Takes a message in.
+    ///
+    /// # Errors
+    /// If too many wait already.
+    fn take_in(&self, bytes: usize) -> Result<(), ControlFault> {
+        let messages = self.messages.load(Ordering::Relaxed);
+        if messages >= MAX_WAITING || self.bytes.load(Ordering::Relaxed) >= MAX_WAITING_BYTES {
+            return Err(ControlFault::TooMany { messages });
+        }
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn was_read(&self, bytes: usize) {
+        self.messages.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// News as they come.
+pub(super) struct NewsQueue {
+    news: mpsc::UnboundedReceiver<(News, usize)>,
+    waiting: Arc<Waiting>,
+}
+
+impl NewsQueue {
+    /// The next news.
+    pub(super) async fn next(&mut self) -> Option<News> {
+        let (news, bytes) = self.news.recv().await?;
+        if let News::Control(..) = news {
+            self.waiting.was_read(bytes);
+        }
+        Some(news)
+    }
 }
 
 /// Whether a worker has a part in the epoch that runs here. Nothing can be in flight at one that has none, such as one
@@ -45,24 +99,28 @@ pub(super) struct Receiver {
     plan: Arc<ParsedPlan>,
     node: OnceLock<Arc<Node>>,
     machine: SharedMachine,
-    /// Read at once by the worker's life. Peers send a few messages a tick, so it stays short without a bound.
-    news: mpsc::UnboundedSender<News>,
+    /// Control messages are bounded by what waits; each connection that comes or goes is one more.
+    news: mpsc::UnboundedSender<(News, usize)>,
+    waiting: Arc<Waiting>,
 }
 
 impl Receiver {
-    pub(super) fn new(
-        plan: Arc<ParsedPlan>,
-        machine: SharedMachine,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<News>) {
+    pub(super) fn new(plan: Arc<ParsedPlan>, machine: SharedMachine) -> (Arc<Self>, NewsQueue) {
         let (news, receiver) = mpsc::unbounded_channel();
+        let waiting = Arc::<Waiting>::default();
+        let queue = NewsQueue {
+            news: receiver,
+            waiting: Arc::clone(&waiting),
+        };
         (
             Arc::new(Self {
                 plan,
                 node: OnceLock::new(),
                 machine,
                 news,
+                waiting,
             }),
-            receiver,
+            queue,
         )
     }
 
@@ -72,9 +130,9 @@ impl Receiver {
         let _ = self.node.set(Arc::clone(node));
     }
 
-    fn tell(&self, news: News) {
+    fn tell(&self, news: News, bytes: usize) {
         // Nobody listens any more once the worker is at its end.
-        let _ = self.news.send(news);
+        let _ = self.news.send((news, bytes));
     }
 }
 
@@ -108,18 +166,20 @@ impl Inbound for Receiver {
         }
     }
 
-    fn control(&self, from: PeerId, message: Vec<u8>) -> Result<(), serde_json::Error> {
+    fn control(&self, from: PeerId, message: Vec<u8>) -> Result<(), ControlFault> {
+        let bytes = message.len();
         let message = Control::decode(&message)?;
-        self.tell(News::Control(from, Box::new(message)));
+        self.waiting.take_in(bytes)?;
+        self.tell(News::Control(from, Box::new(message)), bytes);
         Ok(())
     }
 
     fn peer_up(&self, peer: PeerId) {
-        self.tell(News::Up(peer));
+        self.tell(News::Up(peer), 0);
     }
 
     fn peer_down(&self, peer: PeerId, reason: &str) {
-        self.tell(News::Down(peer, reason.to_owned()));
+        self.tell(News::Down(peer, reason.to_owned()), 0);
     }
 
     fn admits(&self, peer: PeerId, epoch: u64) -> Result<Admission, Refused> {
@@ -175,5 +235,28 @@ impl Inbound for Receiver {
             Some(_) => Err(Refused::Ever(format!("task {task} is not on this worker"))),
             None => Err(Refused::Now("the task is about to rest".to_owned())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_messages_are_refused_while_too_many_or_too_large_ones_wait() {
+        let waiting = Waiting::default();
+        (0..MAX_WAITING).for_each(|_| waiting.take_in(10).expect("there is room"));
+        assert!(matches!(
+            waiting.take_in(10),
+            Err(ControlFault::TooMany {
+                messages: MAX_WAITING
+            })
+        ));
+        waiting.was_read(10);
+        waiting.take_in(MAX_WAITING_BYTES).expect("there is room");
+        waiting.was_read(10);
+        assert!(waiting.take_in(1).is_err());
+        waiting.was_read(MAX_WAITING_BYTES);
+        waiting.take_in(1).expect("there is room again");
     }
 }

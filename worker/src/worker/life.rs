@@ -5,7 +5,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use waterspout_core::epoch::{Event, Hello, Message};
 use waterspout_core::finish::{self, FinishStep, TaskState};
 use waterspout_core::graph::ComponentId;
@@ -15,7 +14,7 @@ use super::control::Control;
 use super::deaths;
 use super::epochs::Epochs;
 use super::farewell::Farewell;
-use super::inbound::News;
+use super::inbound::{News, NewsQueue};
 use super::stuck::Stuck;
 use super::{Ended, STATUS, WorkerError};
 use crate::discovery::Discovery;
@@ -112,7 +111,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
     pub(super) async fn run(
         &mut self,
         shutdown: impl Future<Output = ()>,
-        mut news: mpsc::UnboundedReceiver<News>,
+        mut news: NewsQueue,
     ) -> Result<Ended, WorkerError> {
         let mut failures = self.node.failures();
         let mut ticks = Ticks::new(TICK);
@@ -130,7 +129,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
                 }
                 () = &mut shutdown, if self.leaving.is_none() => self.leave(),
                 () = ticks.tick() => self.look_after()?,
-                Some(news) = news.recv() => self.hear(news)?,
+                Some(news) = news.next() => self.hear(news)?,
             }
             self.notice_epoch();
             if let Some(ended) = self.end() {

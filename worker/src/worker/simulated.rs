@@ -19,7 +19,9 @@ use crate::poison::Page;
 use crate::runtime::{Node, Positions, Settings};
 use crate::simulation::audit::SharedAudit;
 use crate::status::StatusSource;
-use crate::transport::{Admission, Dial, Inbound, Origin, PeerId, Refused, Transport, TransportConfig};
+use crate::transport::{
+    Admission, ControlFault, Dial, Inbound, Origin, PeerId, Refused, Transport, TransportConfig,
+};
 use crate::volume::{Memory, Volume};
 
 /// What a simulated process is started with.
@@ -136,7 +138,7 @@ impl Inbound for Watched {
         self.receiver.lost(about);
     }
 
-    fn control(&self, from: PeerId, message: Vec<u8>) -> Result<(), serde_json::Error> {
+    fn control(&self, from: PeerId, message: Vec<u8>) -> Result<(), ControlFault> {
         self.receiver.control(from, message)
     }
 
