@@ -378,7 +378,10 @@ function send(message) {
 
 function error(problem) {
   const text = problem instanceof Error ? `${problem.name}: ${problem.message}` : String(problem);
-  send(['error', unicode(text), problem instanceof Error && problem.stack ? unicode(problem.stack) : '']);
+  // As far as the script is in it.
+  const lines = problem instanceof Error && problem.stack ? problem.stack.split('\n') : [];
+  const own = lines.filter((line) => !line.includes(`(${__filename}:`) && !line.includes('(node:'));
+  send(['error', unicode(text), unicode(own.join('\n'))]);
 }
 
 function log(text, level = 'Info') {
@@ -732,8 +735,8 @@ async function load(context, given) {
   const collect = wanted.map((name) => `${name}: typeof ${name} === 'function' ? ${name} : undefined`).join(', ');
   const code = `${fs.readFileSync(file, 'utf8')}\n;return { ${collect} };`;
   const body = new (require('node:vm').Script)(
-    `(function (require, module, exports, context, ${names.join(', ')}) { ${code}\n})`,
-    { filename: file },
+    `(function (require, module, exports, context, ${names.join(', ')}) {\n${code}\n})`,
+    { filename: file, lineOffset: -1 },
   ).runInThisContext();
   const module = { exports: {} };
   const found = body(createRequire(file), module, module.exports, context, ...names.map((name) => given[name]));
