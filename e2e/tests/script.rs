@@ -212,6 +212,34 @@ spec:
 }
 
 #[test]
+fn an_error_is_logged_with_the_lines_of_the_script_and_no_others() {
+    let python = "python: \"def helper(tup):\\n  return 1 / 0\\ndef process(tup):\\n  yield helper(tup)\\n\"";
+    let javascript = "javascript: \"function helper(tup) {\\n return tup.a.b; }\\nfunction process(tup) { helper(tup); }\\n\"";
+    for (script, error, own) in [
+        (python, "ZeroDivisionError: division by zero", "waterspout_script"),
+        (
+            javascript,
+            "TypeError: Cannot read properties",
+            "waterspout-script.cjs",
+        ),
+    ] {
+        let text = numbers(1, &format!("    script: {{{script}}}"), "[]");
+        let (_directory, path) =
+            manifest(&text.replace("  spouts:", "  delivery: {maxAttempts: 1}\n  spouts:"));
+        let finished = run(&path, &[]);
+        assert!(finished.stderr.contains(error), "{finished:?}");
+        let has_line =
+            |line: &str, of: &str| line.contains(of) && (line.contains("line ") || line.contains(".cjs:"));
+        let lines = |of: &str| finished.stderr.lines().filter(|line| has_line(line, of)).count();
+        assert_eq!(
+            (lines("helper"), lines("process"), lines(own)),
+            (1, 1, 0),
+            "{finished:?}"
+        );
+    }
+}
+
+#[test]
 fn word_count_in_javascript_gives_the_same_counts_and_may_be_asynchronous() {
     let text = std::fs::read_to_string(repository().join("examples/wordcount/python.yaml")).unwrap();
     let (head, rest) = text.split_once("    script:\n").unwrap();
