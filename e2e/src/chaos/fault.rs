@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Random, TOPOLOGY, manifest};
 use crate::cluster::{Cluster, Namespace, PATIENCE, processes_of};
@@ -17,7 +17,7 @@ use crate::{Flow, wait_for, waterspout};
 /// How long a part of the control plane, or a link, is away.
 const AWAY: Duration = Duration::from_secs(8);
 /// An image that is nowhere.
-const NO_IMAGE: &str = "waterspout.local/none:1";
+const NO_IMAGE: &str = "waterspout.local/none";
 /// Most workers.
 const MOST: u64 = 3;
 
@@ -102,6 +102,8 @@ pub(super) struct Hand<'a> {
     redis: String,
     sinks: u32,
     workers: u64,
+    /// How many bad releases there were.
+    bad: u32,
 }
 
 impl<'a> Hand<'a> {
@@ -112,6 +114,7 @@ impl<'a> Hand<'a> {
             redis,
             sinks: 1,
             workers: 2,
+            bad: 0,
         }
     }
 
@@ -255,26 +258,33 @@ impl<'a> Hand<'a> {
         });
     }
 
-    fn bad_release(&self) {
+    fn bad_release(&mut self) {
         let current = self.current();
-        let patch = format!(
-            "{{\"spec\":{{\"workers\":{{\"image\":\"{NO_IMAGE}\"}},\"release\":{{\"readyWithin\":\"8s\"}}}}}}"
-        );
-        self.namespace
-            .kubectl(&["patch", "topology", TOPOLOGY, "--type=merge", "-p", &patch]);
+        // One that failed is not tried again, so each is another one.
+        self.bad += 1;
+        let image = format!("{NO_IMAGE}:{}", self.bad);
+        let before = self.failed();
+        self.patch(&json!({"workers": {"image": image}, "release": {"readyWithin": "10s"}}));
         self.namespace.wait(TOPOLOGY, "the release to fail", |topology| {
-            let failed = topology["status"]["failedRevisions"].as_array()?;
-            let is_bad = |failed: &&Value| failed["reason"] == "ImageUnavailable";
-            (failed.iter().any(|failed| is_bad(&failed)) && is_settled(topology)).then_some(())
+            (failed(topology) != before && is_settled(topology)).then_some(())
         });
         assert_eq!(
             self.current(),
             current,
             "a bad release took the place of a good one"
         );
-        let patch = "{\"spec\":{\"workers\":{\"image\":null},\"release\":{\"readyWithin\":\"30s\"}}}";
+        self.patch(&json!({"workers": {"image": null}, "release": {"readyWithin": "30s"}}));
+    }
+
+    fn patch(&self, spec: &Value) {
+        let patch = json!({"spec": spec}).to_string();
         self.namespace
-            .kubectl(&["patch", "topology", TOPOLOGY, "--type=merge", "-p", patch]);
+            .kubectl(&["patch", "topology", TOPOLOGY, "--type=merge", "-p", &patch]);
+    }
+
+    fn failed(&self) -> Option<String> {
+        self.namespace
+            .wait(TOPOLOGY, "its status", |topology| Some(failed(topology)))
     }
 
     fn roll_back(&mut self) {
@@ -304,6 +314,12 @@ impl<'a> Hand<'a> {
 fn current(topology: &Value) -> String {
     let current = topology["status"]["revision"]["current"].as_str();
     current.unwrap_or_default().to_owned()
+}
+
+/// The revision that failed last.
+fn failed(topology: &Value) -> Option<String> {
+    let failed = topology["status"]["failedRevisions"].as_array()?;
+    Some(failed.last()?["revision"].as_str()?.to_owned())
 }
 
 /// Whether no release is under way, and the operator has seen the newest spec.
