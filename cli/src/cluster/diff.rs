@@ -148,7 +148,7 @@ mod tests {
         serde_json::from_value(json!({
             "workers": {"replicas": workers},
             "spouts": [{
-                "name": "in", "generator": {"rate": rate, "shape": {"sequence": {}}}, "streams": [{"fields": ["a", "b"]}],
+                "name": "in", "generator": {"rate": rate, "shape": {"sequence": {}}}, "streams": [{"fields": [by]}],
             }],
             "bolts": [{
                 "name": "count", "inputs": [{"from": "in", "fields": [by]}], "count": {"by": [by], "emit": "Never"},
