@@ -21,10 +21,12 @@ pub fn repository() -> &'static Path {
 
 /// The folder of what was built.
 pub fn target() -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a file");
-    // The file is in `deps`, in the folder of its profile.
-    let target = test.ancestors().nth(3);
-    target.expect("tests lie in a folder of their profile").to_owned()
+    let program = std::env::current_exe().expect("a running program has a file");
+    // A program is in the folder of its profile, a test in `deps` there.
+    let is_deps = |folder: &&Path| folder.ends_with("deps");
+    let profile = program.ancestors().skip(1).find(|folder| !is_deps(folder));
+    let target = profile.and_then(Path::parent);
+    target.expect("it lies in a folder of its profile").to_owned()
 }
 
 /// The program, which must have been built in the profile of the tests.

@@ -80,7 +80,7 @@ Examples:
     ///
     /// Workers, their parents and pods are killed and stopped, a node is drained and cut off, operator, API server and etcd go
     /// away, and the topology is scaled, released, released wrongly and rolled back. Ends with exit code 1 if an id is lost or
-    /// the topology does not run again. Writes `target/chaos/table.md` and `timeline.svg`. The tests do it for five minutes.
+    /// the topology does not run again. Writes `target/chaos/table.md` and `timeline.svg`.
     #[command(after_help = "\
 Examples:
   cargo xtask chaos                           30 minutes, by seed 1

@@ -29,18 +29,6 @@ const CLUSTER_TESTS: [&str; 9] = [
     "--list",
 ];
 
-/// The test of faults by a seed.
-const CHAOS_TEST: [&str; 8] = [
-    "test",
-    "--release",
-    "--locked",
-    "--workspace",
-    "--test",
-    "cluster_chaos",
-    "--",
-    "--nocapture",
-];
-
 /// Of the tests' own cluster.
 const NODES: u8 = 2;
 
@@ -71,15 +59,16 @@ pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> anyhow::Result<
     }
 }
 
-/// Runs the test of faults by a seed for some minutes, on a cluster as the tests have one.
+/// Does faults by a seed for some minutes, on a cluster as the tests have one.
 pub(crate) fn chaos(workspace: &Workspace, minutes: u32, seed: u64, rate: u32) -> anyhow::Result<()> {
     setup::setup(workspace, false)?;
     say("building the programs");
     workspace.cargo(&PROGRAMS).calm().pass_through()?;
     let _cluster = provide(workspace, true)?;
     say(&format!("faults for {minutes} minutes, by seed {seed}"));
+    let program = workspace.target_folder().join("release/chaos");
     workspace
-        .cargo(&CHAOS_TEST)
+        .program(&program.display().to_string(), &[])
         .env("WATERSPOUT_CHAOS_MINUTES", &minutes.to_string())
         .env("WATERSPOUT_CHAOS_SEED", &seed.to_string())
         .env("WATERSPOUT_CHAOS_RATE", &rate.to_string())
