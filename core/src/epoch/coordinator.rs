@@ -46,6 +46,8 @@ pub(super) struct Round {
     wave: u32,
     drained: BTreeMap<WorkerIndex, (bool, Vec<Traffic>)>,
     asked_at_ms: u64,
+    /// Its plan is known to have started in a life before.
+    has_started: bool,
 }
 
 impl Round {
@@ -58,11 +60,13 @@ impl Round {
         self.answered.clear();
     }
 
-    /// Whether the step waits for this worker. Leavers exit at their start, so nobody waits for their word.
+    /// Whether the step waits for this worker. Leavers exit at their start, so nobody waits for their word; and once the plan
+    /// has started, they keep nothing that anybody could need, and are gone.
     fn waits_for(&self, worker: WorkerIndex) -> bool {
         let asked = self.plan.asked(worker).is_some();
-        let last = self.step == Step::Start && self.plan.member(worker).is_none();
-        asked && !last && !self.answered.contains_key(&worker)
+        let is_over = self.step == Step::Start || self.has_started;
+        let has_left = is_over && self.plan.member(worker).is_none();
+        asked && !has_left && !self.answered.contains_key(&worker)
     }
 
     fn is_answered(&self) -> bool {
@@ -149,6 +153,7 @@ impl Machine {
             coordinator: self.incarnation,
             attempt: 1,
         };
+        let has_started = self.started >= plan.epoch;
         self.rounds.push(Round {
             ballot,
             plan,
@@ -161,6 +166,7 @@ impl Machine {
             wave: 0,
             drained: BTreeMap::new(),
             asked_at_ms: self.now_ms,
+            has_started,
         });
         self.ask_all(self.rounds.len() - 1);
     }

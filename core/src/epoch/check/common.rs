@@ -1,6 +1,6 @@
 //! What happens every day, without chance: starts, restarts, and the count of a drain.
 
-use super::operator::Change::{Members, Rotate};
+use super::operator::Change::{Leave, Members, Rotate};
 use super::plant::Shape;
 use super::world::{Flaw, Happening, World};
 use crate::epoch::{
@@ -87,6 +87,27 @@ fn three_workers_killed_at_once_start_from_nothing() {
     }
     settle(&mut world, true, &[]);
     assert!(all_run(&world, 1));
+}
+
+#[test]
+fn a_worker_that_was_left_alone_starts_again_without_those_that_left() {
+    let mut world = started(&[0, 1]);
+    world.publish(&[Leave(1)]);
+    settle(&mut world, false, &[]);
+    for pod in 0..2 {
+        if world.pods[pod].process.is_some() {
+            world.happen(Happening::Crash(pod)).unwrap();
+        }
+    }
+    // The pod of the one that left is gone for good.
+    world.happen(Happening::Start(0)).unwrap();
+    settle(&mut world, false, &[]);
+    let process = world.pods[0].process.as_ref().unwrap();
+    assert!(
+        process.machine.is_started() && process.machine.epoch() == Epoch(2) && process.plant.spouts_on,
+        "{}",
+        world.standstill()
+    );
 }
 
 #[test]
