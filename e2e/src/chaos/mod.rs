@@ -6,8 +6,8 @@
 //!                                    └──────────window of the flow per fault──────────┘──> table, timeline
 //! ```
 //!
-//! Owns: the order, the topology, the rounds. Leaves to others: what a fault does ([`fault`]), how it is told
-//! ([`report`]), the audit ([`crate::Flow`]). Invariant: the same seed gives the same faults in the same order.
+//! Owns: the order, the topology, the rounds. Leaves to others: what a fault does (`fault`), how it is told
+//! (`report`), the audit ([`crate::Flow`]). Invariant: the same seed gives the same faults in the same order.
 
 mod fault;
 mod report;

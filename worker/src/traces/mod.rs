@@ -1,7 +1,7 @@
 //! Traces of sampled tuple trees: what each task did for a root, from its emit to its ack, through all workers.
 //!
 //! Owns: which roots are sampled, the names of their traces and spans, what waits to be exported. Leaves to others: what a
-//! task notes ([`task`]), the export ([`export`]). Invariants: nobody waits for a span, what does not fit is dropped and
+//! task notes (`task`), the export (`export`). Invariants: nobody waits for a span, what does not fit is dropped and
 //! counted; workers agree on samples and names without a word, as both follow from the root.
 //!
 //! ```text
