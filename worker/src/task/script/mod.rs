@@ -156,16 +156,21 @@ impl<S: Speak> ScriptTask<S> {
         if self.work.is_ready && !was_ready {
             self.host.is_ready();
             self.work.waits_since = self.work.now;
-            if !self.restored.is_empty() {
-                let restored = std::mem::take(&mut self.restored);
-                self.ask(Ask::Restore(&restored), None);
-                self.restored = restored;
-            }
+            self.hand_state_over();
         }
         if std::mem::take(&mut self.work.has_answered) {
             self.host.has_worked();
             // A later program does not go on from a state that this one has left behind.
             self.restored.clear();
+        }
+    }
+
+    /// Gives a program that is ready the state that it is to go on from, if there is one.
+    fn hand_state_over(&mut self) {
+        if !self.restored.is_empty() {
+            let restored = std::mem::take(&mut self.restored);
+            self.ask(Ask::Restore(&restored), None);
+            self.restored = restored;
         }
     }
 
@@ -404,6 +409,10 @@ impl<S: Speak + 'static> TaskCore for ScriptTask<S> {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError> {
         if crate::component::script::is_state(snapshot) {
             self.restored = snapshot.to_vec();
+            // It may have started before the state came.
+            if self.work.is_ready {
+                self.hand_state_over();
+            }
             return Ok(());
         }
         Err(ComponentError::Settings(format!(
