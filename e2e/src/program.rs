@@ -21,12 +21,18 @@ pub fn repository() -> &'static Path {
 
 /// The folder of what was built.
 pub fn target() -> PathBuf {
+    let profile = profile();
+    let target = profile.parent();
+    target.expect("a profile's folder lies in another one").to_owned()
+}
+
+/// The folder of what was built in the profile of this program.
+fn profile() -> PathBuf {
     let program = std::env::current_exe().expect("a running program has a file");
     // A program is in the folder of its profile, a test in `deps` there.
     let is_deps = |folder: &&Path| folder.ends_with("deps");
     let profile = program.ancestors().skip(1).find(|folder| !is_deps(folder));
-    let target = profile.and_then(Path::parent);
-    target.expect("it lies in a folder of its profile").to_owned()
+    profile.expect("a file lies in a folder").to_owned()
 }
 
 /// The program, which must have been built in the profile of the tests.
@@ -42,12 +48,7 @@ pub fn waterspout() -> PathBuf {
 /// # Panics
 /// If it was not built.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a file");
-    let profile = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests lie in a folder of their profile");
-    let program = profile.join(name);
+    let program = profile().join(name);
     assert!(
         program.exists(),
         "'{}' is missing; run `cargo xtask test`, which builds it first",
