@@ -6,19 +6,17 @@
     reason = "the figures are part of what these tests are for"
 )]
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::Commands;
 use redis::streams::StreamRangeReply;
 use serde_json::Value;
 use waterspout_e2e::cluster::{Cluster, MACHINE, Namespace, PATIENCE, why};
-use waterspout_e2e::{RedisServer, wait_for, waterspout};
-
-const KEYS: u64 = 97;
+use waterspout_e2e::{
+    KEYS, RedisServer, assert_keys_counted, key_counts, produce_keys, wait_for, waterspout,
+};
 
 /// `out` is the address of the sink, `tasks` the number of its tasks.
 fn manifest(address: &str, out: &str, tasks: u32, workers: u32) -> String {
@@ -54,29 +52,6 @@ fn sink(address: &str) -> String {
     format!("redis: {{address: '{address}', append: {{stream: out}}}}")
 }
 
-/// Adds ids to a Redis stream at some 2,000 a second until it is told to stop. How many.
-fn produce(redis: &RedisServer, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
-    let mut connection = redis.connect();
-    let stop = Arc::clone(stop);
-    std::thread::spawn(move || {
-        let mut ids = 0u64;
-        while !stop.load(Ordering::SeqCst) {
-            let mut pipeline = redis::pipe();
-            for id in ids..ids + 40 {
-                let key = format!("key-{}", id % KEYS);
-                pipeline.cmd("XADD").arg(&["in", "*", "key", &key]).ignore();
-            }
-            pipeline.query::<()>(&mut connection).unwrap();
-            ids += 40;
-            let next = Instant::now() + Duration::from_millis(20);
-            wait_for("the next batch", PATIENCE, || {
-                (Instant::now() >= next).then_some(())
-            });
-        }
-        ids
-    })
-}
-
 /// Waits until so many more tuples have come out.
 fn flows(connection: &mut redis::Connection, more: u64) {
     let before: u64 = connection.xlen("out").unwrap();
@@ -85,19 +60,13 @@ fn flows(connection: &mut redis::Connection, more: u64) {
     });
 }
 
-/// What came out: the counts of each key, and the longest time without anything.
-fn read(connection: &mut redis::Connection) -> (HashMap<String, Vec<u64>>, Duration) {
+/// The longest time without anything that came out.
+fn longest_gap(connection: &mut redis::Connection) -> Duration {
     let entries: StreamRangeReply = connection.xrange_all("out").unwrap();
-    let mut counts: HashMap<String, Vec<u64>> = HashMap::new();
-    let (mut last, mut gap) = (None, 0);
-    for entry in entries.ids {
-        let at: u64 = entry.id.split('-').next().unwrap().parse().unwrap();
-        gap = gap.max(at - last.unwrap_or(at));
-        last = Some(at);
-        let key = entry.get("key").unwrap();
-        counts.entry(key).or_default().push(entry.get("count").unwrap());
-    }
-    (counts, Duration::from_millis(gap))
+    let at = |id: &str| -> u64 { id.split('-').next().unwrap().parse().unwrap() };
+    let pairs = entries.ids.windows(2);
+    let gaps = pairs.map(|pair| at(&pair[1].id) - at(&pair[0].id));
+    Duration::from_millis(gaps.max().unwrap_or(0))
 }
 
 fn current(topology: &Value) -> String {
@@ -142,7 +111,7 @@ fn a_release_and_the_way_back_lose_nothing_and_hardly_pause() {
     let first = settled(&namespace, 2);
     let mut connection = redis.connect();
     let stop = Arc::new(AtomicBool::new(false));
-    let producer = produce(&redis, &stop);
+    let producer = produce_keys(&redis, &stop, 40, Duration::from_millis(20));
     flows(&mut connection, 1_000);
 
     let next = manifest(&address, &sink(&address), 2, 2);
@@ -156,7 +125,7 @@ fn a_release_and_the_way_back_lose_nothing_and_hardly_pause() {
     let second = settled(&namespace, 2);
     assert_ne!(first, second);
     flows(&mut connection, 1_000);
-    let (_, gap) = read(&mut connection);
+    let gap = longest_gap(&mut connection);
     println!("release: longest time without output {gap:?}");
 
     command(&cluster, &namespace, &["rollback", "counts"]);
@@ -172,16 +141,10 @@ fn a_release_and_the_way_back_lose_nothing_and_hardly_pause() {
     wait_for("every id", PATIENCE, || {
         (connection.xlen::<_, u64>("out").unwrap() >= ids).then_some(())
     });
-    let (counts, gap) = read(&mut connection);
+    let gap = longest_gap(&mut connection);
     println!("with the way back: longest time without output {gap:?}");
     assert!(gap < Duration::from_secs(3), "{gap:?}");
-    assert_eq!(counts.len() as u64, KEYS);
-    for (key, mut seen) in counts {
-        seen.sort_unstable();
-        let number: u64 = key.strip_prefix("key-").unwrap().parse().unwrap();
-        let expected = (ids - number).div_ceil(KEYS);
-        assert_eq!(seen, (1..=expected).collect::<Vec<_>>(), "{key}");
-    }
+    assert_keys_counted(&mut connection, ids);
 }
 
 #[test]
@@ -195,7 +158,7 @@ fn a_bad_release_hands_back_and_a_later_scale_does_not_try_it_again() {
     let good = settled(&namespace, 2);
     let mut connection = redis.connect();
     let stop = Arc::new(AtomicBool::new(false));
-    let producer = produce(&redis, &stop);
+    let producer = produce_keys(&redis, &stop, 40, Duration::from_millis(20));
     flows(&mut connection, 1_000);
     // One that never gets ready, and one whose sink is away.
     let nobody = format!("redis: {{address: '{MACHINE}:1', append: {{stream: out}}}}");
@@ -231,7 +194,7 @@ fn a_bad_release_hands_back_and_a_later_scale_does_not_try_it_again() {
     stop.store(true, Ordering::SeqCst);
     let ids = producer.join().unwrap();
     let complete = |connection: &mut redis::Connection| {
-        let (counts, _) = read(connection);
+        let counts = key_counts(connection);
         let all = counts.iter().all(|(key, seen)| {
             let number: u64 = key.strip_prefix("key-").unwrap().parse().unwrap();
             seen.iter()

@@ -3,28 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::collections::HashMap;
-
 use redis::Commands;
 use waterspout_e2e::cluster::{Cluster, MACHINE, PATIENCE};
-use waterspout_e2e::{RedisServer, wait_for};
-
-const KEYS: u64 = 97;
-
-fn add(connection: &mut redis::Connection, from: u64, ids: u64) {
-    let mut pipeline = redis::pipe();
-    for id in from..from + ids {
-        let key = format!("key-{}", id % KEYS);
-        pipeline
-            .cmd("XADD")
-            .arg("in")
-            .arg("*")
-            .arg("key")
-            .arg(key)
-            .ignore();
-    }
-    pipeline.query::<()>(connection).unwrap();
-}
+use waterspout_e2e::{RedisServer, add_keys, assert_keys_counted, wait_for};
 
 #[test]
 fn scaling_moves_counts_with_their_tasks_and_restarts_no_pod_that_stays() {
@@ -62,11 +43,11 @@ spec:
     let mut ids = 0;
     let first = namespace.pods("counts").remove(0)["metadata"].clone();
     for workers in [4, 1, 3] {
-        add(&mut connection, ids, 2_000);
+        add_keys(&mut connection, ids..ids + 2_000);
         ids += 2_000;
         let replicas = format!("--replicas={workers}");
         namespace.kubectl(&["scale", "topology/counts", &replicas]);
-        add(&mut connection, ids, 2_000);
+        add_keys(&mut connection, ids..ids + 2_000);
         ids += 2_000;
         namespace.wait_ready("counts", workers);
         let pods = namespace.pods("counts");
@@ -75,17 +56,5 @@ spec:
     wait_for("every id", PATIENCE, || {
         (connection.xlen::<_, u64>("out").unwrap() >= ids).then_some(())
     });
-    let entries: redis::streams::StreamRangeReply = connection.xrange_all("out").unwrap();
-    let mut counts: HashMap<String, Vec<u64>> = HashMap::new();
-    for entry in entries.ids {
-        let key: String = entry.get("key").unwrap();
-        counts.entry(key).or_default().push(entry.get("count").unwrap());
-    }
-    assert_eq!(counts.len() as u64, KEYS);
-    for (key, mut seen) in counts {
-        seen.sort_unstable();
-        let number: u64 = key.strip_prefix("key-").unwrap().parse().unwrap();
-        let expected = (ids - number).div_ceil(KEYS);
-        assert_eq!(seen, (1..=expected).collect::<Vec<_>>(), "{key}");
-    }
+    assert_keys_counted(&mut connection, ids);
 }

@@ -6,43 +6,12 @@
     reason = "the figures are part of what these tests are for"
 )]
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::Commands;
-use waterspout_e2e::{Crew, RedisServer, wait_for};
-
-const KEYS: u64 = 97;
-
-/// Adds ids to a Redis stream at some 10,000 a second until it is told to stop.
-fn produce(redis: &RedisServer, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u64> {
-    let mut connection = redis.connect();
-    let stop = Arc::clone(stop);
-    std::thread::spawn(move || {
-        let mut ids = 0u64;
-        while !stop.load(Ordering::SeqCst) {
-            let mut pipeline = redis::pipe();
-            for id in ids..ids + 100 {
-                pipeline
-                    .cmd("XADD")
-                    .arg("in")
-                    .arg("*")
-                    .arg("key")
-                    .arg(format!("key-{}", id % KEYS))
-                    .ignore();
-            }
-            pipeline.query::<()>(&mut connection).unwrap();
-            ids += 100;
-            let next = Instant::now() + Duration::from_millis(10);
-            wait_for("the next batch", Duration::from_secs(5), || {
-                (Instant::now() >= next).then_some(())
-            });
-        }
-        ids
-    })
-}
+use waterspout_e2e::{Crew, RedisServer, assert_keys_counted, produce_keys, wait_for};
 
 #[test]
 fn scaling_in_place_moves_tasks_with_their_counts() {
@@ -86,7 +55,7 @@ spec:
         2,
     );
     let stop = Arc::new(AtomicBool::new(false));
-    let producer = produce(&redis, &stop);
+    let producer = produce_keys(&redis, &stop, 100, Duration::from_millis(10));
     let mut connection = redis.connect();
     let length = |connection: &mut redis::Connection| -> usize { connection.xlen("out").unwrap() };
     for workers in [4, 1, 3, 2] {
@@ -107,20 +76,5 @@ spec:
     wait_for("every id", Duration::from_secs(60), || {
         (length(&mut connection) as u64 >= ids).then_some(())
     });
-    let entries: redis::streams::StreamRangeReply = connection.xrange_all("out").unwrap();
-    let mut counts: HashMap<String, Vec<u64>> = HashMap::new();
-    for entry in entries.ids {
-        counts
-            .entry(entry.get("key").unwrap())
-            .or_default()
-            .push(entry.get("count").unwrap());
-    }
-    // Nothing was lost, nothing came twice, and no count began anew: each key was counted 1, 2, 3 and so on.
-    assert_eq!(counts.len() as u64, KEYS);
-    for (key, mut seen) in counts {
-        seen.sort_unstable();
-        let number: u64 = key.strip_prefix("key-").unwrap().parse().unwrap();
-        let expected = (ids - number).div_ceil(KEYS);
-        assert_eq!(seen, (1..=expected).collect::<Vec<_>>(), "{key}");
-    }
+    assert_keys_counted(&mut connection, ids);
 }
