@@ -11,8 +11,16 @@ use nix::sys::signal::Signal;
 use redis::Commands;
 use waterspout_e2e::{RedisServer, Run, repository, wait_for};
 
-/// All manifests: where each stands, and its text.
-fn manifests() -> Vec<(String, String)> {
+/// A manifest that is shown to users.
+struct Shown {
+    /// The file, and which of its manifests.
+    place: String,
+    /// Where scripts that it names as files are.
+    folder: PathBuf,
+    text: String,
+}
+
+fn manifests() -> Vec<Shown> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> = ["docs", "examples"]
         .iter()
@@ -52,7 +60,11 @@ fn manifests() -> Vec<(String, String)> {
                 block.contains("kind: Topology") && !elsewhere.iter().any(|key| block.contains(key))
             })
         {
-            found.push((format!("{} ({number})", path.display()), block.to_owned()));
+            found.push(Shown {
+                place: format!("{} ({number})", path.display()),
+                folder: path.parent().unwrap().to_owned(),
+                text: block.to_owned(),
+            });
         }
     }
     found
@@ -86,9 +98,18 @@ fn add_clicks(connection: &mut redis::Connection) {
     }
 }
 
-fn write_into(directory: &Path, manifest: &str) -> PathBuf {
+/// Writes a manifest, a short text for it to read, and the scripts that lie beside the one that users see.
+fn write_into(directory: &Path, manifest: &str, scripts: &Path) -> PathBuf {
     std::fs::create_dir(directory.join("text")).unwrap();
     std::fs::write(directory.join("text/a.md"), "one two\ntwo\n").unwrap();
+    if scripts.is_dir() {
+        let copies = directory.join("scripts");
+        std::fs::create_dir(&copies).unwrap();
+        for script in std::fs::read_dir(scripts).unwrap() {
+            let script = script.unwrap();
+            std::fs::copy(script.path(), copies.join(script.file_name())).unwrap();
+        }
+    }
     let path = directory.join("topology.yaml");
     std::fs::write(&path, manifest).unwrap();
     path
@@ -103,12 +124,12 @@ fn every_manifest_is_valid_and_runs_in_one_process_and_in_two() {
         manifests.len()
     );
     let redis = RedisServer::start();
-    for (place, manifest) in manifests {
-        let manifest = manifest.replace("127.0.0.1:6379", &redis.address());
+    for Shown { place, folder, text } in manifests {
+        let manifest = text.replace("127.0.0.1:6379", &redis.address());
         for workers in ["1", "2"] {
             add_clicks(&mut redis.connect());
             let directory = tempfile::tempdir().unwrap();
-            let path = write_into(directory.path(), &manifest);
+            let path = write_into(directory.path(), &manifest, &folder.join("scripts"));
             let path = path.to_str().unwrap();
             let valid = Run::start(["validate", path]).finish(Duration::from_secs(20));
             assert!(valid.status.success(), "{place}: {valid:?}");
