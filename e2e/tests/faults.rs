@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::Commands;
-use waterspout_e2e::{RedisServer, Run, manifest, wait_for};
+use waterspout_e2e::{Mode, RedisServer, Run, Wire, manifest, wait_for};
 
 /// Roots that may be in flight at each spout task.
 const PENDING: usize = 2_000;
@@ -132,6 +132,58 @@ spec:
     // Acknowledged to the source as well, so that the next run does not start over.
     let pending: redis::streams::StreamPendingReply = connection.xpending("in", "audit").unwrap();
     assert_eq!(pending.count(), 0);
+}
+
+#[test]
+fn what_redis_delivers_into_a_connection_that_breaks_is_read_again_at_once() {
+    let redis = RedisServer::start();
+    let wire = Wire::new();
+    wire.lead_to(redis.address().parse().unwrap());
+    // Nobody takes over from a consumer in the time of this test.
+    let (_directory, path) = manifest(&format!(
+        "
+apiVersion: waterspout.dev/v1alpha1
+kind: Topology
+metadata: {{name: breaks}}
+spec:
+  spouts:
+  - name: in
+    redis: {{address: '{}', stream: in, group: breaks, claimAfter: 24h}}
+    streams: [{{fields: [id]}}]
+  bolts:
+  - name: out
+    inputs: [{{from: in}}]
+    redis: {{address: '{}', append: {{stream: out}}}}
+",
+        wire.address(),
+        redis.address(),
+    ));
+    let run = Run::start(["run", path.to_str().unwrap(), "--log", "error"]);
+    let mut connection = redis.connect();
+    let mut add = |ids: std::ops::Range<u64>| {
+        for id in ids {
+            connection
+                .xadd::<_, _, _, _, ()>("in", "*", &[("id", id)])
+                .unwrap();
+        }
+    };
+    let mut connection = redis.connect();
+    add(0..100);
+    wait_for("the first ids", Duration::from_secs(20), || {
+        (connection.xlen::<_, u64>("out").unwrap() == 100).then_some(())
+    });
+    wire.set(Mode::NoAnswers);
+    add(100..200);
+    wait_for("ids that are delivered", Duration::from_secs(20), || {
+        let pending: redis::streams::StreamPendingReply = connection.xpending("in", "breaks").unwrap();
+        (pending.count() > 0).then_some(())
+    });
+    wire.set(Mode::Cut);
+    wire.set(Mode::Pass);
+    wait_for("every id", Duration::from_secs(20), || {
+        (connection.xlen::<_, u64>("out").unwrap() == 200).then_some(())
+    });
+    drop(run);
 }
 
 #[test]

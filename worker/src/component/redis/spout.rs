@@ -1,7 +1,7 @@
 //! The spout: reads through a consumer group, and acknowledges an entry when its tree is done.
 //!
-//! A task is one consumer, with the same name in each of its lives. A new life first takes what the one before had not
-//! acknowledged. What consumers that do not come back left is taken over after a time.
+//! A task is one consumer, with the same name in each of its lives. A new life, and a new connection, first takes what the one
+//! before had not acknowledged. What consumers that do not come back left is taken over after a time.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub struct RedisSpout {
     consumer: String,
     /// The group exists.
     ready: bool,
-    /// The id up to which the entries of the life before were taken; `None` once all were.
+    /// The id up to which the entries of the life, or the connection, before were taken; `None` once all were.
     own: Option<String>,
     window: Window<Entry>,
     /// The ids of what is in flight, so that this task does not take over its own slow entries.
@@ -124,8 +124,18 @@ impl RedisSpout {
         Ok(())
     }
 
-    /// Entries to emit: first those of the life before, then those of consumers that are gone, then new ones.
+    /// Entries to emit. `None` if the server is away: what it has delivered into a connection that broke is pending for this
+    /// consumer and in nobody's hands, so what is pending is read once more when it is back.
     fn read(&mut self, count: usize) -> Result<Option<Vec<Entry>>, ComponentError> {
+        let entries = self.next_entries(count)?;
+        if entries.is_none() {
+            self.own = Some("0".to_owned());
+        }
+        Ok(entries)
+    }
+
+    /// First those of the life or the connection before, then those of consumers that are gone, then new ones.
+    fn next_entries(&mut self, count: usize) -> Result<Option<Vec<Entry>>, ComponentError> {
         if let Some(own) = self.own.clone() {
             let Some(entries) = self.read_group(&own, count, None)? else {
                 return Ok(None);
