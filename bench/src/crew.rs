@@ -171,6 +171,13 @@ impl Crew {
         Ok(Pid::from_raw(child.parse().context("read a process id")?))
     }
 
+    /// The processes of all workers.
+    pub(crate) fn processes(&self) -> anyhow::Result<Vec<Pid>> {
+        (0..self.workers.len() as u32)
+            .map(|worker| self.process(worker))
+            .collect()
+    }
+
     /// What the programs of scripts beside a worker's process have used.
     pub(crate) fn programs(&self, worker: u32) -> anyhow::Result<Usage> {
         let process = self.process(worker)?;

@@ -7,12 +7,15 @@
 mod baseline;
 mod components;
 mod crew;
+mod flame;
 mod measure;
 mod peers;
+mod pictures;
 mod scripts;
 mod workloads;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -44,6 +47,12 @@ struct Args {
     /// Keep the rates in bench/baseline.json, for later runs to be compared with
     #[arg(long)]
     keep: bool,
+    /// Draw a flame graph of each instead, into target/bench/NAME.svg; needs `perf`
+    #[arg(long, conflicts_with_all = ["peers", "keep"])]
+    flame_graph: bool,
+    /// Draw the pictures of docs/performance.md instead, into docs/pictures; a few minutes
+    #[arg(long, conflicts_with_all = ["names", "peers", "keep", "flame_graph"])]
+    pictures: bool,
     /// How the figures are written
     #[arg(long, default_value = "text")]
     output: Output,
@@ -73,10 +82,20 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn bench(args: &Args) -> anyhow::Result<()> {
+    if args.pictures {
+        return pictures::draw(Path::new("docs/pictures"));
+    }
     let python = scripts::python()?;
     let peers = if args.peers { peers::all()? } else { Vec::new() };
     let mut baseline = Baseline::load()?;
     let all = [workloads::all(), scripts::all(&python)].concat();
+    if args.flame_graph {
+        for workload in choose(&all, &args.names)? {
+            let picture = flame::draw(workload, Path::new("target/bench"))?;
+            writeln!(std::io::stdout(), "{}", picture.display())?;
+        }
+        return Ok(());
+    }
     for workload in choose(&all, &args.names)? {
         let mut runs: Vec<Vec<Figure>> = Vec::new();
         for number in 1..=args.runs {

@@ -13,10 +13,10 @@ use waterspout_worker::status::WorkerStatus;
 
 use crate::components::{LATENCIES, OPEN};
 use crate::crew::Crew;
-use crate::workloads::{Measure, Workload, all};
+use crate::workloads::{self, Measure, Workload};
 
 /// How long a workload runs before it is measured.
-const WARM_UP: Duration = Duration::from_millis(1_500);
+pub(crate) const WARM_UP: Duration = Duration::from_millis(1_500);
 /// How long it is measured.
 const WINDOW: Duration = Duration::from_secs(3);
 
@@ -51,7 +51,8 @@ fn done(crew: &Crew, workload: &Workload) -> anyhow::Result<u64> {
     })
 }
 
-fn rate(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
+/// Roots a second, and what one costs.
+pub(crate) fn rate(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
     let crew = Crew::start(workload)?;
     std::thread::sleep(WARM_UP);
     let (from, before, used) = (Instant::now(), done(&crew, workload)?, crew.usage()?);
@@ -125,9 +126,10 @@ fn start_millis(logs: &str) -> Option<f64> {
 }
 
 /// What a figure of latency is: suffix, unit, which percentile, nanoseconds of a unit.
-type Percentile = (&'static str, &'static str, usize, f64);
+pub(crate) type Percentile = (&'static str, &'static str, usize, f64);
 
-fn latency(workload: &Workload, percentiles: &[Percentile]) -> anyhow::Result<Vec<Figure>> {
+/// Runs a workload whose spout is a `metronome`.
+pub(crate) fn latency(workload: &Workload, percentiles: &[Percentile]) -> anyhow::Result<Vec<Figure>> {
     let crew = Crew::start(workload)?;
     // The spout has a warm-up of its own.
     std::thread::sleep(WARM_UP + 2 * WINDOW);
@@ -154,15 +156,10 @@ fn latency(workload: &Workload, percentiles: &[Percentile]) -> anyhow::Result<Ve
 }
 
 fn latency_at_half_rate(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
-    let sustained = all()
-        .into_iter()
-        .find(|other| other.name == "hop-acked-2-processes")
-        .context("the workload that the rate is taken from is gone")?;
+    let sustained = workloads::named("hop-acked-2-processes")?;
     let rate = rate(&sustained)?[0].value / 2.0;
-    let mut workload = workload.clone();
-    workload.graph.components[0].config["config"]["rate"] = rate.into();
     let mut figures = latency(
-        &workload,
+        &workload.at_rate(rate),
         &[("", "ms p99", 1, 1e6), ("-p99.99", "ms p99.99", 2, 1e6)],
     )?;
     figures.push(Figure {
@@ -208,7 +205,7 @@ fn footprint(workload: &Workload) -> anyhow::Result<Vec<Figure>> {
 }
 
 /// How many tuples the last component has worked on, and whether its worker has lost the other one.
-fn output(crew: &Crew) -> anyhow::Result<(u64, bool)> {
+pub(crate) fn output(crew: &Crew) -> anyhow::Result<(u64, bool)> {
     let status = crew.status(0)?;
     let ends = status.tasks.iter().filter(|task| task.component == "null");
     let has_lost = status.peers.iter().any(|peer| peer.losses > 0);

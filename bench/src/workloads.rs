@@ -4,6 +4,7 @@
 //! ([`crate::measure`]), the components that are not built in ([`crate::components`]), and the workloads with scripts
 //! ([`crate::scripts`]).
 
+use anyhow::Context;
 use serde_json::{Value, json};
 use waterspout_core::component::generator::SentenceShape;
 use waterspout_core::graph::{ComponentSpec, GraphSpec, GroupingSpec, InputSpec, Role, StreamSpec};
@@ -26,6 +27,13 @@ impl Workload {
     /// How many processes run it.
     pub(crate) fn processes(&self) -> u32 {
         self.placement.iter().max().map_or(1, |most| most + 1)
+    }
+
+    /// The same with another rate of its `metronome`, in roots a second.
+    pub(crate) fn at_rate(&self, rate: f64) -> Self {
+        let mut workload = self.clone();
+        workload.graph.components[0].config["config"]["rate"] = rate.into();
+        workload
     }
 }
 
@@ -52,6 +60,26 @@ pub(crate) const SENTENCE: SentenceShape = SentenceShape {
     vocabulary: 5000,
     seed: 0,
 };
+
+/// One of [`all`].
+pub(crate) fn named(name: &str) -> anyhow::Result<Workload> {
+    let found = all().into_iter().find(|workload| workload.name == name);
+    found.with_context(|| format!("there is no workload '{name}'"))
+}
+
+/// As `hop-acked`, with texts of so many bytes and so many tasks of each bolt.
+pub(crate) fn sized(bytes: usize, tasks: u32) -> Workload {
+    let text = "x".repeat(bytes);
+    let spout = builtin_spout(json!({"shape": {"constant": {"text": text}}}), "text");
+    Workload {
+        name: "sized",
+        config: "a constant; 1 spout, identity and null tasks",
+        graph: hop(spout, tasks),
+        mode: DeliveryMode::AtLeastOnce,
+        placement: vec![0; 1 + 2 * tasks as usize],
+        measure: Measure::Rate,
+    }
+}
 
 /// All workloads.
 pub(crate) fn all() -> Vec<Workload> {
