@@ -16,7 +16,7 @@ use crate::logging::{self, LogFormat};
 use crate::parent::{self, EXIT_UNUSABLE};
 use crate::poison;
 use crate::traces::TraceSettings;
-use crate::transport::TlsFiles;
+use crate::transport::{TLS_NAME, TlsFiles};
 use crate::watchdog::Heartbeat;
 use crate::worker::{self, Source, WorkerConfig};
 
@@ -71,9 +71,12 @@ pub struct WorkerArgs {
     /// The private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// The certificate that the other workers' certificates are checked against (PEM)
+    /// The roots that the other workers' certificates are checked against (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_ca: Option<PathBuf>,
+    /// The name that the other workers' certificates must carry
+    #[arg(long, value_name = "NAME", default_value = TLS_NAME)]
+    pub tls_name: String,
     /// Write tuples to standard output as JSON, whatever the manifest says
     #[arg(long)]
     pub json_stdout: bool,
@@ -133,6 +136,7 @@ impl WorkerArgs {
         flag("log", &self.log);
         flag("trace-one-in", &self.trace_one_in.to_string());
         flag("trace-seed", &self.trace_seed.to_string());
+        flag("tls-name", &self.tls_name);
         flag(
             "log-format",
             &if self.log_format == LogFormat::Json {
@@ -257,6 +261,7 @@ fn run_child(args: &WorkerArgs, parent: i32, components: Components) -> ExitCode
             cert: cert.clone(),
             key: key.clone(),
             ca: ca.clone(),
+            name: args.tls_name.clone(),
         }),
         _ => None,
     };

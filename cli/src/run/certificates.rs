@@ -30,6 +30,7 @@ pub fn make(directory: &Path) -> anyhow::Result<TlsFiles> {
         cert: directory.join("cert.pem"),
         key: directory.join("key.pem"),
         ca: directory.join("ca.pem"),
+        name: TLS_NAME.to_owned(),
     };
     let contents = [
         (&files.cert, cert.pem()),

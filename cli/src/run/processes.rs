@@ -72,6 +72,7 @@ pub(super) fn run(
             base: base.to_owned(),
             listen: ([127, 0, 0, 1], 0).into(),
             http: ([127, 0, 0, 1], if index == 0 { args.http.port() } else { 0 }).into(),
+            tls_name: tls.name.clone(),
             tls_cert: Some(tls.cert.clone()),
             tls_key: Some(tls.key.clone()),
             tls_ca: Some(tls.ca.clone()),

@@ -50,7 +50,7 @@ mod check;
 pub use io::{Action, Config, Event, ExitReason, Installation, Refusal, Saved};
 pub use machine::Machine;
 pub use message::{Answer, Hello, Message, Order, Report, State};
-pub use plan::{Inheritance, Inherited, Member, PlanHead, pod_uid, whom_to_ask};
+pub use plan::{Inheritance, Inherited, Member, PLAIN, PlanHead, pod_uid, whom_to_ask};
 pub use types::{
     Ballot, Committed, CopyId, Epoch, Incarnation, Move, Phase, Source, TaskId, Traffic, WorkerIndex,
 };

@@ -75,11 +75,14 @@ pub struct Inheritance {
     pub revision: String,
     /// The epoch that it rests in.
     pub epoch: Epoch,
-    /// Where its workers listen: an IP address with a port.
+    /// Where its workers listen: an IP address with a port, and [`PLAIN`] before it if they know no TLS and the heirs do.
     pub workers: BTreeMap<WorkerIndex, String>,
     /// What goes where.
     pub states: Vec<Inherited>,
 }
+
+/// Stands before the address of a worker that is to be asked without TLS.
+pub const PLAIN: &str = "http://";
 
 /// One state that a task takes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Server};
+use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::MAX_MESSAGE;
@@ -23,6 +23,8 @@ use super::incoming::Incoming;
 use super::proto::workers_client::WorkersClient;
 use super::proto::workers_server::{Workers, WorkersServer};
 use super::proto::{DataMessage, DataReply, LinkMessage, LinkReply, StatePart, StateRequest};
+use super::secured::Secured;
+use super::tls::{self, Identity};
 
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 32 << 20;
@@ -40,38 +42,38 @@ pub(crate) trait Dial: Send + Sync {
     fn link(&self, to: SocketAddr, messages: mpsc::Receiver<LinkMessage>) -> Opening<LinkReply>;
     /// Opens a stream for data; see [`Dial::link`].
     fn data(&self, to: SocketAddr, messages: mpsc::Receiver<DataMessage>) -> Opening<DataReply>;
-    /// Asks for a state; see [`Dial::link`].
-    fn state(&self, to: SocketAddr, request: StateRequest) -> Opening<StatePart>;
+    /// Asks for a state, in the clear if the other one knows nothing else; see [`Dial::link`].
+    fn state(&self, to: SocketAddr, is_plain: bool, request: StateRequest) -> Opening<StatePart>;
 }
 
 /// Opens streams over gRPC.
 pub(super) struct Grpc {
-    pub(super) tls: Option<ClientTlsConfig>,
+    pub(super) identity: Option<Arc<Identity>>,
 }
 
 impl Dial for Grpc {
     fn link(&self, to: SocketAddr, messages: mpsc::Receiver<LinkMessage>) -> Opening<LinkReply> {
-        let tls = self.tls.clone();
+        let identity = self.identity.clone();
         Box::pin(async move {
-            let mut client = client(to, tls).await?;
+            let mut client = client(to, identity).await?;
             let replies = client.link(ReceiverStream::new(messages)).await;
             Ok(Box::pin(replies.map_err(|status| refused(&status))?.into_inner()) as _)
         })
     }
 
     fn data(&self, to: SocketAddr, messages: mpsc::Receiver<DataMessage>) -> Opening<DataReply> {
-        let tls = self.tls.clone();
+        let identity = self.identity.clone();
         Box::pin(async move {
-            let mut client = client(to, tls).await?;
+            let mut client = client(to, identity).await?;
             let replies = client.data(ReceiverStream::new(messages)).await;
             Ok(Box::pin(replies.map_err(|status| refused(&status))?.into_inner()) as _)
         })
     }
 
-    fn state(&self, to: SocketAddr, request: StateRequest) -> Opening<StatePart> {
-        let tls = self.tls.clone();
+    fn state(&self, to: SocketAddr, is_plain: bool, request: StateRequest) -> Opening<StatePart> {
+        let identity = self.identity.clone().filter(|_| !is_plain);
         Box::pin(async move {
-            let mut client = client(to, tls).await?;
+            let mut client = client(to, identity).await?;
             let parts = client.state(request).await;
             let described = |status: Status| format!("{}: {}", status.code(), status.message());
             Ok(Box::pin(parts.map_err(described)?.into_inner()) as _)
@@ -79,8 +81,11 @@ impl Dial for Grpc {
     }
 }
 
-async fn client(address: SocketAddr, tls: Option<ClientTlsConfig>) -> Result<WorkersClient<Channel>, String> {
-    let scheme = if tls.is_some() { "https" } else { "http" };
+async fn client(
+    address: SocketAddr,
+    identity: Option<Arc<Identity>>,
+) -> Result<WorkersClient<Channel>, String> {
+    let scheme = if identity.is_some() { "https" } else { "http" };
     let endpoint =
         Endpoint::from_shared(format!("{scheme}://{address}")).map_err(|error| error.to_string())?;
     let mut endpoint = endpoint
@@ -88,13 +93,16 @@ async fn client(address: SocketAddr, tls: Option<ClientTlsConfig>) -> Result<Wor
         .initial_connection_window_size(CONNECTION_WINDOW)
         .tcp_nodelay(true)
         .connect_timeout(Duration::from_secs(2));
-    if let Some(tls) = tls {
+    if let Some(identity) = identity {
+        let tls = identity.now().client.clone();
         endpoint = endpoint.tls_config(tls).map_err(|error| error.to_string())?;
     }
-    let channel = endpoint
-        .connect()
-        .await
-        .map_err(|error| crate::worker::chain(&error))?;
+    let channel = endpoint.connect().await.map_err(|error| {
+        if let Some(fault) = tls::fault(&error) {
+            tracing::warn!(%address, reason = %fault, "no connection to a worker: the two do not take each other's certificates");
+        }
+        crate::worker::chain(&error)
+    })?;
     Ok(WorkersClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE))
@@ -120,7 +128,12 @@ pub(super) fn server() -> Server {
 }
 
 /// Serves streams until the listener fails.
-pub(super) async fn serve(mut server: Server, listener: TcpListener, incoming: Arc<Incoming>, is_tls: bool) {
+pub(super) async fn serve(
+    mut server: Server,
+    listener: TcpListener,
+    incoming: Arc<Incoming>,
+    identity: Option<Arc<Identity>>,
+) {
     let door = Arc::clone(&incoming.door);
     let service = WorkersServer::new(Service { incoming })
         .max_decoding_message_size(MAX_MESSAGE)
@@ -128,7 +141,10 @@ pub(super) async fn serve(mut server: Server, listener: TcpListener, incoming: A
     // Credit is small and must not wait for the peer's delayed acknowledgement.
     let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
     let connections = connections.filter_map(move |connection| match connection {
-        Ok(connection) => Guarded::new(connection, &door, is_tls).map(Ok),
+        Ok(connection) => {
+            let connection = Guarded::new(connection, &door, identity.is_some())?;
+            Some(Ok(Secured::new(connection, identity.as_deref(), &door)))
+        }
         Err(error) => Some(Err(error)),
     });
     let serving = server.add_service(service).serve_with_incoming(connections);

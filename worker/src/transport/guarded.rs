@@ -4,6 +4,7 @@
 //! behind them (the library), how many connections there may be ([`super::door`]).
 
 use std::io::{Error, ErrorKind, Result};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,7 +12,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
-use tonic::transport::server::Connected;
 
 use super::door::{Door, Entered};
 
@@ -49,6 +49,11 @@ impl Guarded {
             opening: Some(opening),
             _entered: entered,
         })
+    }
+
+    /// Where it comes from, if that is still known.
+    pub(super) fn from(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
     }
 }
 
@@ -115,13 +120,5 @@ impl AsyncWrite for Guarded {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
-    }
-}
-
-impl Connected for Guarded {
-    type ConnectInfo = <TcpStream as Connected>::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
     }
 }

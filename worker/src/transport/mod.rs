@@ -21,6 +21,7 @@ mod incoming;
 mod outgoing;
 mod peer;
 mod queues;
+mod secured;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod tls;
@@ -53,6 +54,7 @@ use grpc::Grpc;
 pub(crate) use incoming::Incoming;
 use outgoing::Outgoing;
 pub use peer::{Origin, PeerId, PeerStatus};
+use tls::Identity;
 pub use tls::{TLS_NAME, TlsFiles};
 
 /// The version of the messages and frames that this worker speaks.
@@ -186,7 +188,7 @@ pub enum TransportError {
     },
     /// The worker's identity cannot be used.
     #[error("use the certificate, the key and the authority that were given")]
-    UseTlsFiles(#[source] tonic::transport::Error),
+    UseTlsFiles(#[source] rustls::Error),
 }
 
 /// The connections of one worker.
@@ -195,6 +197,7 @@ pub struct Transport {
     address: SocketAddr,
     /// Until peers are let in.
     listening: Mutex<Option<(Server, TcpListener)>>,
+    identity: Option<Arc<Identity>>,
     dial: Arc<dyn Dial>,
     inbound: Arc<dyn Inbound>,
     epoch: AtomicU64,
@@ -217,39 +220,48 @@ impl Transport {
         let failed = |source| TransportError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let mut server = grpc::server();
-        let mut tls = None;
-        if let Some(files) = &config.tls {
-            let (server_tls, client) = files.read()?;
-            server = server
-                .tls_config(server_tls)
-                .map_err(TransportError::UseTlsFiles)?;
-            tls = Some(client);
-        }
-        let transport = Self::over(config, inbound, Arc::new(Grpc { tls }), address);
-        *transport.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some((server, listener));
-        Ok(transport)
+        let identity = config.tls.as_ref().map(Identity::open).transpose()?;
+        let dial = Arc::new(Grpc {
+            identity: identity.clone(),
+        });
+        let transport = Self {
+            listening: Mutex::new(Some((grpc::server(), listener))),
+            identity,
+            ..Self::new(config, inbound, dial, address)
+        };
+        Ok(Arc::new(transport))
     }
 
     /// A transport whose streams are opened by `dial`. Who serves those of its peers is not its concern.
+    #[cfg(test)]
     pub(crate) fn over(
         config: TransportConfig,
         inbound: Arc<dyn Inbound>,
         dial: Arc<dyn Dial>,
         address: SocketAddr,
     ) -> Arc<Self> {
+        Arc::new(Self::new(config, inbound, dial, address))
+    }
+
+    fn new(
+        config: TransportConfig,
+        inbound: Arc<dyn Inbound>,
+        dial: Arc<dyn Dial>,
+        address: SocketAddr,
+    ) -> Self {
         let incoming = Arc::new(Incoming::new(config.clone(), Arc::clone(&inbound)));
-        Arc::new(Self {
+        Self {
             config,
             address,
             listening: Mutex::default(),
+            identity: None,
             dial,
             inbound,
             epoch: AtomicU64::new(0),
             outgoing: RwLock::default(),
             incoming,
             connections: Tasks::new(),
-        })
+        }
     }
 
     /// Lets peers in. Until then they wait.
@@ -262,8 +274,12 @@ impl Transport {
         let Some((server, listener)) = listening else {
             return;
         };
-        let is_tls = self.config.tls.is_some();
-        let serving = grpc::serve(server, listener, Arc::clone(&self.incoming), is_tls);
+        let serving = grpc::serve(
+            server,
+            listener,
+            Arc::clone(&self.incoming),
+            self.identity.clone(),
+        );
         self.connections.spawn(serving);
     }
 
@@ -335,10 +351,12 @@ impl Transport {
         self.outgoing(to).send_control(message);
     }
 
-    /// Asks the worker at an address for what one of its tasks keeps, where another revision rests.
+    /// Asks the worker at an address for what one of its tasks keeps, where another revision rests; in the clear if workers of that
+    /// revision know nothing else.
     pub async fn take_state(
         &self,
         at: SocketAddr,
+        is_plain: bool,
         revision: &str,
         epoch: u64,
         task: u32,
@@ -350,7 +368,7 @@ impl Transport {
             epoch,
             task,
         };
-        let mut parts = self.dial.state(at, request).await?;
+        let mut parts = self.dial.state(at, is_plain, request).await?;
         let mut state = Vec::new();
         while let Some(part) = parts.next().await {
             state.extend_from_slice(&part.map_err(|status| status.message().to_owned())?.bytes);

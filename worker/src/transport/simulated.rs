@@ -550,7 +550,7 @@ impl Dial for Port {
         })
     }
 
-    fn state(&self, to: SocketAddr, _request: StateRequest) -> Opening<StatePart> {
+    fn state(&self, to: SocketAddr, _is_plain: bool, _request: StateRequest) -> Opening<StatePart> {
         Box::pin(async move { Err(format!("no other revision is simulated at {to}")) })
     }
 }

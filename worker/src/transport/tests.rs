@@ -1,5 +1,7 @@
 //! Real transports on loopback: order, exactly one of each ledger message, credit, breaks, other versions, rubbish.
 
+mod identity;
+
 use std::io::Write;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -139,29 +141,6 @@ fn entry(sequence: u64) -> LedgerEntry {
     }
 }
 
-fn certificates(directory: &TempDir) -> TlsFiles {
-    // Another test in this process may have installed it: the same provider.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    let authority =
-        CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key")).expect("an authority");
-    let key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec![TLS_NAME.to_owned()])
-        .expect("a name")
-        .signed_by(&key, &authority);
-    let write = |name: &str, text: String| {
-        let path = directory.path().join(name);
-        std::fs::write(&path, text).expect("it can be written");
-        path
-    };
-    TlsFiles {
-        cert: write("cert.pem", leaf.expect("a certificate").pem()),
-        key: write("key.pem", key.serialize_pem()),
-        ca: write("ca.pem", authority.pem()),
-    }
-}
-
 /// Passes connections on, until it cuts them.
 struct Proxy {
     address: SocketAddr,
@@ -201,10 +180,9 @@ impl Proxy {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_stay_in_order_and_credit_comes_back_over_mutual_tls() {
-    let directory = TempDir::new().expect("a directory");
-    let files = certificates(&directory);
-    let (sender, sending) = start(id(0, 1), Some(files.clone())).await;
-    let (receiver, receiving) = start(id(1, 1), Some(files)).await;
+    let files = identity::Files::new(&identity::Root::new("one"), TLS_NAME);
+    let (sender, sending) = start(id(0, 1), Some(files.tls.clone())).await;
+    let (receiver, receiving) = start(id(1, 1), Some(files.tls.clone())).await;
     sender.set_peer(WorkerIndex(1), receiver.address());
     sending.wait("a connection", |seen| seen.up == [id(1, 1)]).await;
     let gate = sender.gate(WorkerIndex(1), 5);
@@ -468,13 +446,13 @@ async fn a_port_in_use_is_named() {
 async fn a_state_crosses_in_parts_and_is_refused_with_a_reason() {
     let (here, _) = start(id(0, 1), None).await;
     let (there, _) = start(id(1, 1), None).await;
-    let state = here.take_state(there.address(), "before", 1, 7).await;
+    let state = here.take_state(there.address(), false, "before", 1, 7).await;
     assert_eq!(state, Ok(vec![7; 3 << 20]));
     for (revision, epoch, why) in [
         ("before", 2, "it does not rest in that epoch"),
         ("after", 1, "it is of another revision"),
     ] {
-        let refused = here.take_state(there.address(), revision, epoch, 7).await;
+        let refused = here.take_state(there.address(), false, revision, epoch, 7).await;
         assert!(
             refused.clone().is_err_and(|error| error.contains(why)),
             "{refused:?}"

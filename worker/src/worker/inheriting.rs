@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::oneshot;
-use waterspout_core::epoch::{Inheritance, Inherited};
+use waterspout_core::epoch::{Inheritance, Inherited, PLAIN};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
 
@@ -99,7 +99,8 @@ async fn fetch(
     until: Instant,
 ) -> Option<State> {
     let at = inheritance.workers.get(&state.at)?;
-    let Ok(address) = at.parse() else {
+    let plain = at.strip_prefix(PLAIN);
+    let Ok(address) = plain.unwrap_or(at).parse() else {
         tracing::error!(
             worker = at,
             "the plan gives no address with a port; a task goes on without what it was to take over"
@@ -108,7 +109,8 @@ async fn fetch(
     };
     loop {
         let left = until - Instant::now();
-        let asked = transport.take_state(address, &inheritance.revision, inheritance.epoch.0, state.of.0);
+        let (revision, epoch) = (&inheritance.revision, inheritance.epoch.0);
+        let asked = transport.take_state(address, plain.is_some(), revision, epoch, state.of.0);
         let why = match rim::within(left, asked).await {
             Some(Ok(bytes)) => return Some((state, bytes)),
             Some(Err(why)) => why,
