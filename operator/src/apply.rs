@@ -166,6 +166,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes a Secret in the place of the one of this version; if there is none, only where there still is none.
+    pub(crate) async fn write_secret(
+        &self,
+        namespace: &str,
+        desired: &Desired,
+        version: Option<&str>,
+    ) -> Result<(), ApplyError> {
+        let Some(version) = version else {
+            return self.create_object(namespace, desired).await;
+        };
+        let mut body = desired.body.clone();
+        body["metadata"]["resourceVersion"] = version.into();
+        let (kind, name) = (desired.kind.kind, &desired.name);
+        let how = PatchParams::apply(MANAGER).force();
+        let api = self.api(namespace, desired.kind);
+        api.patch(name, &how, &Patch::Apply(&body))
+            .await
+            .map_err(|source| not_taken(desired, source))?;
+        tracing::info!(namespace, kind, name, "wrote");
+        Ok(())
+    }
+
     async fn create_object(&self, namespace: &str, desired: &Desired) -> Result<(), ApplyError> {
         let (kind, name) = (desired.kind.kind, &desired.name);
         let failed = |source| not_taken(desired, source);

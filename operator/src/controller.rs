@@ -21,6 +21,7 @@ use waterspout_api::resource::Topology;
 use crate::RunArgs;
 use crate::apply::{ApplyError, Writer};
 use crate::endpoints::{self, Health};
+use crate::identity::{Identities, IdentityError};
 use crate::lease::{Candidate, Held, LostLease};
 use crate::metrics::{Metrics, Outcome};
 use crate::observe::{Caches, ObserveError, topologies_of, topology_of};
@@ -41,12 +42,16 @@ pub(crate) enum ReconcileError {
     Decide(#[from] DecideError),
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
 
 struct Reconciler {
     settings: Settings,
     caches: Arc<Caches>,
     writer: Writer,
+    /// Nothing if workers talk without TLS.
+    identities: Option<Arc<Identities>>,
     health: Arc<Health>,
     /// How often topologies failed in a row.
     failures: Mutex<HashMap<String, u32>>,
@@ -62,7 +67,13 @@ pub(crate) async fn run(args: &RunArgs, shutdown: impl Future<Output = ()>) -> a
         worker_image: args.worker_image.clone(),
         script_worker_image: args.script_worker_image.clone(),
         worker_role: args.worker_role.clone(),
+        is_tls: args.authority.is_some(),
     };
+    let lifetimes = args.lifetimes().map_err(anyhow::Error::msg)?;
+    let identities = args
+        .authority
+        .clone()
+        .map(|place| Arc::new(Identities::new(client.clone(), place, lifetimes)));
     let scopes: Vec<Option<&str>> = if args.namespaces.is_empty() {
         vec![None]
     } else {
@@ -87,9 +98,15 @@ pub(crate) async fn run(args: &RunArgs, shutdown: impl Future<Output = ()>) -> a
         }
     }
     health.metrics.leads();
-    let controllers = scopes
-        .into_iter()
-        .map(|scope| look_after(&client, scope, settings.clone(), Arc::clone(&health)));
+    let controllers = scopes.into_iter().map(|scope| {
+        look_after(
+            &client,
+            scope,
+            settings.clone(),
+            identities.clone(),
+            Arc::clone(&health),
+        )
+    });
     tokio::select! {
         served = &mut served => return served,
         _ = futures::future::join_all(controllers) => return Ok(()),
@@ -112,13 +129,20 @@ async fn keep(lease: Option<&mut Held>) -> LostLease {
 }
 
 /// Looks after the topologies of a namespace, or of all.
-async fn look_after(client: &Client, scope: Option<&str>, settings: Settings, health: Arc<Health>) {
+async fn look_after(
+    client: &Client,
+    scope: Option<&str>,
+    settings: Settings,
+    identities: Option<Arc<Identities>>,
+    health: Arc<Health>,
+) {
     let (caches, watches) = Caches::watch(client, scope);
     let caches = Arc::new(caches);
     let reconciler = Arc::new(Reconciler {
         settings,
         caches: Arc::clone(&caches),
         writer: Writer::new(client.clone()),
+        identities,
         health: Arc::clone(&health),
         failures: Mutex::default(),
     });
@@ -170,6 +194,7 @@ async fn steps(topology: &Topology, reconciler: &Reconciler) -> Result<Action, R
         settings,
         caches,
         writer,
+        identities,
         health,
         ..
     } = reconciler;
@@ -185,6 +210,14 @@ async fn steps(topology: &Topology, reconciler: &Reconciler) -> Result<Action, R
             .write_status(topology, &decision.status, true, &health.metrics)
             .await?;
     }
+    // What stands in its way does not keep anything else from being done.
+    let identified = match identities.as_ref().filter(|_| decision.wants_identity) {
+        Some(identities) => {
+            let soon = world.pods.iter().any(|pod| !pod.is_running);
+            identities.keep(topology, soon, writer, &health.metrics).await
+        }
+        None => Ok(()),
+    };
     let applied = writer.apply(topology, &decision, &health.metrics).await;
     if !first {
         writer
@@ -192,12 +225,15 @@ async fn steps(topology: &Topology, reconciler: &Reconciler) -> Result<Action, R
             .await?;
     }
     writer.tell(topology, &decision.notices).await;
-    if let Err(error) = &applied
-        && let Some(notice) = error.notice()
-    {
+    let refused = match (&applied, &identified) {
+        (Err(error), _) | (_, Err(IdentityError::Apply(error))) => error.notice(),
+        _ => None,
+    };
+    if let Some(notice) = refused {
         writer.tell(topology, &[notice]).await;
     }
     applied?;
+    identified?;
     if decision.is_over {
         writer.delete(topology).await?;
     }
@@ -205,7 +241,7 @@ async fn steps(topology: &Topology, reconciler: &Reconciler) -> Result<Action, R
 }
 
 fn again_later(topology: Arc<Topology>, error: &ReconcileError, reconciler: Arc<Reconciler>) -> Action {
-    if let ReconcileError::Apply(error) = error
+    if let ReconcileError::Apply(error) | ReconcileError::Identity(IdentityError::Apply(error)) = error
         && (error.is_conflict() || error.is_end_of_namespace())
     {
         tracing::debug!(topology = key(&topology), "{}", chain(error));

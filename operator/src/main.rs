@@ -4,8 +4,10 @@
 //! ([`controller`]).
 
 mod apply;
+mod certificates;
 mod controller;
 mod endpoints;
+mod identity;
 mod lease;
 mod logging;
 mod metrics;
@@ -18,11 +20,13 @@ mod workers;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 use logging::LogFormat;
+use plan::identity::Lifetimes;
 
 /// The control plane of Waterspout.
 #[derive(Debug, Parser)]
@@ -35,7 +39,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Turn Topology resources into workers, and keep them so, until told to end
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition of Topology as YAML
     Crd,
     /// Print the reference of the Topology resource as Markdown
@@ -70,6 +74,22 @@ struct RunArgs {
     /// What this operator is called in the Lease, such as its pod's name
     #[arg(long, value_name = "NAME", default_value = "operator")]
     identity: String,
+    /// The Secret of the authority for certificates of workers, which the operator makes; without it the workers of new
+    /// revisions talk without TLS
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = lease_name)]
+    authority: Option<(String, String)>,
+    /// How long a root of the authority is valid
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    root_lifetime: Duration,
+    /// How long a root is handed out to workers before anything is signed by it
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    root_spread: Duration,
+    /// How long a certificate of workers is valid
+    #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = duration)]
+    leaf_lifetime: Duration,
+    /// The age at which a certificate of workers is made anew
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    leaf_renewal: Duration,
     /// Where /healthz, /readyz and /metrics are served; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
@@ -79,6 +99,26 @@ struct RunArgs {
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
+}
+
+impl RunArgs {
+    fn lifetimes(&self) -> Result<Lifetimes, String> {
+        let lifetimes = Lifetimes {
+            root: self.root_lifetime,
+            leaf: self.leaf_lifetime,
+            renew: self.leaf_renewal,
+            spread: self.root_spread,
+        };
+        lifetimes.check()
+    }
+}
+
+/// Reads a duration such as `1m30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let milliseconds = waterspout_core::component::duration::parse(text);
+    milliseconds
+        .map(Duration::from_millis)
+        .map_err(|error| error.to_string())
 }
 
 /// Reads `NAMESPACE/NAME`.

@@ -48,6 +48,10 @@ pub(crate) const KINDS: [Kind; 8] = [
     kind("apps", "v1", "StatefulSet", "statefulsets"),
 ];
 
+/// Secrets are made, too, one for each topology. They are not in the list, since nobody may list or watch them: each is asked for
+/// by its name ([`crate::identity`]), and goes with its topology.
+pub(crate) const SECRET: Kind = kind("", "v1", "Secret", "secrets");
+
 const fn kind(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
     Kind {
         group,

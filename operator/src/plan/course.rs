@@ -55,6 +55,8 @@ pub(super) struct Course<'a> {
     pub(super) stays: Vec<String>,
     /// It is known what is to be there.
     pub(super) decides: bool,
+    /// Workers of a revision want the topology's Secret.
+    pub(super) wants_identity: bool,
     /// What is on record must be so before anything is written.
     pub(super) is_record_first: bool,
 }
@@ -104,12 +106,15 @@ impl Course<'_> {
             .or(revision.image.as_deref())
             .unwrap_or_else(|| self.settings.image_for(&revision.spec))
             .to_owned();
+        let is_tls = self.world.is_tls(&revision.id).unwrap_or(self.settings.is_tls);
+        self.wants_identity |= is_tls;
         let mounts = scripts::mounts(self.owner.name, &revision.spec);
         let workers = Workers {
             revision: &revision.id,
             image: &image,
             replicas: self.replicas(revision, plan.as_ref()),
             drain_timeout_ms: revision.delivery.drain_timeout_ms,
+            is_tls,
             scripts: &mounts,
         };
         let copies = scripts::copies(&self.owner, &mounts, &self.world.config_maps);
@@ -354,6 +359,7 @@ impl Course<'_> {
             apply: self.written.apply,
             remove: self.written.remove,
             is_new_plan: self.written.is_new_plan,
+            wants_identity: self.wants_identity,
             status,
             notices,
             look_again: left.map_or(look_again, |left| left.min(look_again)),

@@ -15,6 +15,7 @@ mod course;
 mod covers;
 mod crew;
 mod history;
+pub(crate) mod identity;
 mod objects;
 mod pods;
 mod release;
@@ -34,12 +35,12 @@ use waterspout_core::plan::{ParsedPlan, PlanError};
 
 use crate::owned::{Kind, RESTARTED_ANNOTATION, REVISION_LABEL};
 use course::{Course, Wanted, Written};
-use objects::{DIGEST_ANNOTATION, Owner};
+use objects::DIGEST_ANNOTATION;
 use revision::Revision;
 use status::Standing;
 
 pub(crate) use components::{Trouble, Troubles};
-pub(crate) use objects::{Desired, HTTP_PORT, PLAN_KEY};
+pub(crate) use objects::{Desired, HTTP_PORT, Owner, PLAN_KEY};
 pub(crate) use pods::{PodView, quote};
 pub(crate) use scripts::{Contents, sources};
 pub(crate) use status::Notice;
@@ -54,6 +55,8 @@ pub(crate) struct Settings {
     /// The image of workers that run scripts.
     pub(crate) script_worker_image: String,
     pub(crate) worker_role: String,
+    /// Whether workers of new revisions talk mutual TLS.
+    pub(crate) is_tls: bool,
 }
 
 /// An object of a topology as it is.
@@ -120,6 +123,8 @@ pub(crate) struct Decision {
     pub(crate) remove: Vec<There>,
     /// A plan of a new epoch is among what is written.
     pub(crate) is_new_plan: bool,
+    /// Workers of a revision want the topology's Secret.
+    pub(crate) wants_identity: bool,
     pub(crate) status: TopologyStatus,
     pub(crate) notices: Vec<Notice>,
     /// The topology itself is to be deleted: its time has passed since it was complete.
@@ -202,6 +207,7 @@ pub(crate) fn decide(world: &World<'_>, settings: &Settings) -> Result<Decision,
         desired: Vec::new(),
         stays: Vec::new(),
         decides: false,
+        wants_identity: false,
         is_record_first: false,
     };
     match &wish {
@@ -334,6 +340,13 @@ impl World<'_> {
     /// Whether there is a StatefulSet of a revision.
     fn has_workers(&self, revision: &str) -> bool {
         self.revisions_of_workers().any(|found| found == revision)
+    }
+
+    /// Whether the workers of a revision talk TLS, if there are any.
+    fn is_tls(&self, revision: &str) -> Option<bool> {
+        let name = objects::revision_name(self.topology.metadata.name.as_ref()?, revision);
+        let annotations = &self.object("StatefulSet", &name)?.body["metadata"]["annotations"];
+        Some(annotations[identity::TLS_ANNOTATION] == "true")
     }
 
     fn plan_of(&self, revision: &str) -> Option<&ParsedPlan> {

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! per topology    ServiceAccount NAME-worker, RoleBinding NAME-worker (to the chart's ClusterRole),
-//!                 NetworkPolicy NAME-worker, PodDisruptionBudget NAME-worker
+//!                 NetworkPolicy NAME-worker, PodDisruptionBudget NAME-worker, Secret NAME-worker-tls ([`super::identity`])
 //! per revision    Service NAME-REVISION (headless), StatefulSet NAME-REVISION, ConfigMap NAME-REVISION-plan,
 //!                 ControllerRevision NAME-REVISION ([`super::history`])
 //! per content     ConfigMap NAME-script-DIGEST ([`super::scripts`])
@@ -13,6 +13,7 @@
 
 use serde_json::{Value, json};
 
+use super::identity::{self, TLS_ANNOTATION};
 use super::scripts::{self, Mount};
 
 use crate::owned::{IMAGE_ANNOTATION, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL, TOPOLOGY_LABEL};
@@ -47,6 +48,8 @@ pub(crate) struct Workers<'a> {
     pub(crate) image: &'a str,
     pub(crate) replicas: u32,
     pub(crate) drain_timeout_ms: u64,
+    /// They talk mutual TLS.
+    pub(crate) is_tls: bool,
     /// The files of scripts.
     pub(crate) scripts: &'a [Mount],
 }
@@ -137,6 +140,16 @@ pub(super) fn object(
     rest: Value,
 ) -> Desired {
     let kind = Kind::named(kind).expect("it is one of the operator's kinds");
+    object_of(owner, kind, name, revision, rest)
+}
+
+pub(super) fn object_of(
+    owner: &Owner<'_>,
+    kind: &'static Kind,
+    name: String,
+    revision: Option<&str>,
+    rest: Value,
+) -> Desired {
     let mut body = json!({
         "apiVersion": kind.api_version(),
         "kind": kind.kind,
@@ -245,6 +258,7 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
         json!({"name": "tmp", "emptyDir": {}}),
     ];
     volumes.extend(scripts::volumes(workers.scripts));
+    volumes.extend(workers.is_tls.then(|| identity::volume(owner)));
     let rest = json!({
         "spec": {
             "replicas": workers.replicas,
@@ -286,6 +300,9 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
     });
     let mut desired = object(owner, "StatefulSet", name, Some(workers.revision), rest);
     desired.body["metadata"]["annotations"] = json!({IMAGE_ANNOTATION: workers.image});
+    if workers.is_tls {
+        desired.body["metadata"]["annotations"][TLS_ANNOTATION] = "true".into();
+    }
     desired
 }
 
@@ -297,7 +314,8 @@ fn container(owner: &Owner<'_>, workers: &Workers<'_>) -> Value {
         json!({"name": "tmp", "mountPath": "/tmp"}),
     ];
     mounts.extend(scripts::volume_mounts(workers.scripts));
-    json!({
+    mounts.extend(workers.is_tls.then(identity::mount));
+    let mut container = json!({
         "name": "worker",
         "image": workers.image,
         "imagePullPolicy": "IfNotPresent",
@@ -339,7 +357,11 @@ fn container(owner: &Owner<'_>, workers: &Workers<'_>) -> Value {
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": mounts,
-    })
+    });
+    if let (true, Some(args)) = (workers.is_tls, container["args"].as_array_mut()) {
+        args.extend(identity::args(owner));
+    }
+    container
 }
 
 #[cfg(test)]
@@ -359,6 +381,7 @@ mod tests {
             image: "registry.example.com/worker:1",
             replicas: 2,
             drain_timeout_ms: 5_000,
+            is_tls: true,
             scripts: &[],
         };
         let mut objects = of_topology(&owner);

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use waterspout_api::resource::{
     FailedRevision, ReleasePhase, ReleaseStatus, ReleaseStrategy, RevisionStatus,
 };
-use waterspout_core::epoch::{Inheritance, Inherited};
+use waterspout_core::epoch::{Inheritance, Inherited, PLAIN};
 use waterspout_core::plan::ParsedPlan;
 use waterspout_core::succession::{Crossing, heirs, succession};
 
@@ -71,6 +71,8 @@ impl Course<'_> {
                 && has_run
                 && has_live
                 && !plan.plan().complete
+                // Who talks TLS only cannot hand over to who talks none.
+                && (self.settings.is_tls || self.world.is_tls(running) != Some(true))
         });
         let Some(plan) = plan else {
             return self.replace(running, wish);
@@ -330,6 +332,14 @@ impl Course<'_> {
                 Crossing::Stateless | Crossing::TaskByTask | Crossing::ByKey => None,
             })
             .collect();
+        if self.world.is_tls(&before.plan().revision) == Some(false) && self.settings.is_tls {
+            let note = format!(
+                "the workers of revision {} talk TLS, and those before do not: what these keep is handed over in the clear, and if \
+                 revision {} fails, they go on with what they have kept themselves",
+                wish.id, wish.id
+            );
+            self.tell(true, "StateLeftBehind", note);
+        }
         if !lost.is_empty() {
             let note = format!(
                 "revision {} begins anew with what these components keep: {}",
@@ -395,11 +405,18 @@ impl World<'_> {
         if !rests {
             return None;
         }
+        let prefix = match (self.is_tls(from), self.is_tls(to)) {
+            (Some(false), Some(true)) => PLAIN,
+            // Who knows no TLS cannot ask who knows nothing else. It goes on with what it has itself.
+            (Some(true), Some(false)) => return None,
+            _ => "",
+        };
         let addresses = plan.members.iter().filter_map(|member| {
             let pod = self
                 .pods_of(from)
                 .find(|pod| pod.uid == member.uid && pod.is_running)?;
-            Some((member.index, SocketAddr::new(pod.ip?, DATA_PORT).to_string()))
+            let address = SocketAddr::new(pod.ip?, DATA_PORT);
+            Some((member.index, format!("{prefix}{address}")))
         });
         let workers: BTreeMap<_, _> = addresses.collect();
         let states = heirs(old.graph(), new.graph()).into_iter().filter_map(|heir| {

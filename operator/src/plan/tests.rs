@@ -1,5 +1,6 @@
 //! Decisions about whole worlds: a toy cluster does what is decided, and its pods and workers follow at once.
 
+mod identity;
 mod scripts;
 
 use k8s_openapi::jiff::Timestamp;
@@ -57,6 +58,8 @@ struct Toy {
     obeys: bool,
     /// Revisions whose workers do not get ready.
     broken: Vec<String>,
+    /// Workers of new revisions talk TLS.
+    is_tls: bool,
 }
 
 impl Toy {
@@ -71,6 +74,7 @@ impl Toy {
             next_uid: 100,
             obeys: true,
             broken: Vec::new(),
+            is_tls: true,
         }
     }
 
@@ -103,6 +107,7 @@ impl Toy {
             worker_image: "worker:1".to_owned(),
             script_worker_image: "script-worker:1".to_owned(),
             worker_role: "waterspout-worker".to_owned(),
+            is_tls: self.is_tls,
         };
         decide(&world, &settings).expect("a decision")
     }
