@@ -111,6 +111,11 @@ fn two_operators_on_different_nodes_share_a_lease_and_have_the_images_of_their_o
             "--worker-role=waterspout-worker",
             "--lease=waterspout-system/waterspout-operator",
             "--identity=$(POD_NAME)",
+            "--authority=waterspout-system/waterspout-authority",
+            "--root-lifetime=8760h",
+            "--root-spread=10m",
+            "--leaf-lifetime=168h",
+            "--leaf-renewal=24h",
             "--http=0.0.0.0:8080",
             "--log-format=json",
         ]
@@ -174,12 +179,8 @@ fn the_operator_may_bind_the_workers_role_and_gain_no_other_rights() {
             })]
         );
         for rule in rules {
-            for (key, value) in [
-                ("verbs", "escalate"),
-                ("verbs", "impersonate"),
-                ("resources", "secrets"),
-            ] {
-                assert!(!has(rule, key, value), "{rule}");
+            for value in ["escalate", "impersonate"] {
+                assert!(!has(rule, "verbs", value), "{rule}");
             }
             for key in ["apiGroups", "resources", "verbs"] {
                 assert!(!has(rule, key, "*"), "{rule}");
@@ -247,6 +248,49 @@ fn an_operator_may_change_its_own_lease_and_no_other() {
             ])
         );
     }
+}
+
+#[test]
+fn an_operator_asks_for_secrets_by_name_and_for_none_without_tls() {
+    let secrets = |role: &Value| -> Vec<Value> {
+        let rules = role["rules"].as_array().unwrap().iter();
+        let secrets = rules.filter(|rule| rule["resources"].as_array().unwrap().contains(&json!("secrets")));
+        secrets.cloned().collect()
+    };
+    let objects = render(&[]).unwrap();
+    let everywhere = the(&objects, "ClusterRole", "waterspout-operator");
+    assert_eq!(
+        secrets(everywhere),
+        [json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create", "patch"]})]
+    );
+    assert!(secrets(the(&objects, "ClusterRole", "waterspout-worker")).is_empty());
+    for release in [&[][..], &["--set", "watchNamespaces={shop}"]] {
+        let objects = render(release).unwrap();
+        let authority = the(&objects, "Role", "waterspout-operator-authority");
+        assert_eq!(authority["metadata"]["namespace"], "waterspout-system");
+        assert_eq!(
+            authority["rules"],
+            json!([
+                {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+                {
+                    "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["waterspout-authority"],
+                    "verbs": ["get", "patch"],
+                },
+            ])
+        );
+    }
+    let none = render(&["--set", "tls.enabled=false"]).unwrap();
+    let roles = none
+        .iter()
+        .filter(|object| object["kind"].as_str().unwrap().ends_with("Role"));
+    assert!(roles.map(secrets).all(|secrets| secrets.is_empty()));
+    let args = args(&none);
+    assert!(
+        !args
+            .iter()
+            .any(|arg| arg.starts_with("--authority") || arg.starts_with("--leaf")),
+        "{args:?}"
+    );
 }
 
 #[test]
@@ -479,6 +523,9 @@ fn a_value_that_is_unknown_or_wrong_is_refused_by_name() {
         ("networkPolicy.to=1", "to"),
         ("watchNamespaces={Shop}", "watchNamespaces"),
         ("resources.request.cpu=1", "request"),
+        ("tls.enabled=perhaps", "enabled"),
+        ("tls.leafLifetime=7d", "leafLifetime"),
+        ("tls.leafLife=7h", "leafLife"),
     ] {
         let error = render(&["--set", value]).expect_err(value);
         assert!(error.contains(named), "{value}: {error}");

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use waterspout_e2e::cluster::{Cluster, SYSTEM};
-use waterspout_e2e::{IDLE, repository, waterspout};
+use waterspout_e2e::cluster::{Cluster, PATIENCE, SYSTEM};
+use waterspout_e2e::{IDLE, repository, wait_for, waterspout};
 
 /// The blocks of commands of a page.
 fn blocks(page: &str) -> Vec<String> {
@@ -108,6 +108,30 @@ fn an_upgrade_from_the_chart_with_one_operator_restarts_no_topology() {
         before.iter().all(|life| after.contains(life)),
         "{before:?} {after:?}"
     );
+    // Workers of the chart before talk without TLS, and so does one that comes to them. The next revision talks TLS.
+    let secret = || namespace.get(&["secret", "idle-worker-tls"]);
+    assert_eq!(secret(), None);
+    let current = |topology: &Value| {
+        topology["status"]["revision"]["current"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    let old = current(&namespace.get(&["topology", "idle"]).unwrap());
+    let next = r#"{"spec": {"release": {"probation": "1s"}, "spouts": [{"name": "numbers",
+        "generator": {"rate": 20, "shape": {"sequence": {}}}, "streams": [{"fields": ["number"]}]}]}}"#;
+    namespace.kubectl(&["patch", "topology", "idle", "--type=merge", "-p", next]);
+    namespace.wait("idle", "the end of the release", |topology| {
+        let is_over = topology["status"]["release"].is_null() && current(topology) != old;
+        is_over.then_some(())
+    });
+    namespace.wait_ready("idle", 3);
+    assert!(secret().is_some());
+    wait_for("the pods of the revision before to go", PATIENCE, || {
+        (namespace.pods("idle").len() == 3).then_some(())
+    });
+    let log = namespace.logs("idle");
+    assert!(log.contains("takes over from another revision"), "{log}");
+    assert!(!log.contains("is not to be had"), "{log}");
     cluster.helm(["test", "waterspout", "-n", SYSTEM]);
 }
 

@@ -19,6 +19,11 @@
 {{ include "waterspout.fullname" . }}-worker
 {{- end -}}
 
+{{/* The Secret with the authority for certificates of workers. */}}
+{{- define "waterspout.authority" -}}
+{{ include "waterspout.fullname" . }}-authority
+{{- end -}}
+
 {{/* By these the operator's pod is known; those of workers have another component. */}}
 {{- define "waterspout.selector" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
