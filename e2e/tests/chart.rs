@@ -294,6 +294,20 @@ fn an_operator_asks_for_secrets_by_name_and_for_none_without_tls() {
 }
 
 #[test]
+fn workers_are_told_where_traces_go_if_there_is_a_place() {
+    let plain = render(&[]).unwrap();
+    assert!(!args(&plain).iter().any(|arg| arg.starts_with("--worker-trace")));
+    let set = "traces.endpoint=http://collector.monitoring:4317,traces.oneIn=2000000";
+    let some = render(&["--set", set]).unwrap();
+    let args = args(&some);
+    assert!(
+        args.contains(&"--worker-traces=http://collector.monitoring:4317"),
+        "{args:?}"
+    );
+    assert!(args.contains(&"--worker-trace-one-in=2000000"), "{args:?}");
+}
+
+#[test]
 fn what_needs_other_programs_is_made_only_if_it_is_asked_for() {
     let kinds = ["ServiceMonitor", "PodMonitor"];
     let plain = render(&[]).unwrap();
@@ -524,6 +538,8 @@ fn a_value_that_is_unknown_or_wrong_is_refused_by_name() {
         ("watchNamespaces={Shop}", "watchNamespaces"),
         ("resources.request.cpu=1", "request"),
         ("tls.enabled=perhaps", "enabled"),
+        ("traces.endpoint=collector", "endpoint"),
+        ("traces.oneIn=0", "oneIn"),
         ("tls.leafLifetime=7d", "leafLifetime"),
         ("tls.leafLife=7h", "leafLife"),
     ] {

@@ -25,7 +25,7 @@ use crate::identity::{Identities, IdentityError};
 use crate::lease::{Candidate, Held, LostLease};
 use crate::metrics::{Metrics, Outcome};
 use crate::observe::{Caches, ObserveError, topologies_of, topology_of};
-use crate::plan::{DecideError, Settings, decide};
+use crate::plan::{DecideError, Settings, Traces, decide};
 
 /// How many topologies are looked at at a time.
 const CONCURRENCY: u16 = 16;
@@ -68,6 +68,10 @@ pub(crate) async fn run(args: &RunArgs, shutdown: impl Future<Output = ()>) -> a
         script_worker_image: args.script_worker_image.clone(),
         worker_role: args.worker_role.clone(),
         is_tls: args.authority.is_some(),
+        traces: args.worker_traces.clone().map(|endpoint| Traces {
+            endpoint,
+            one_in: args.worker_trace_one_in,
+        }),
     };
     let lifetimes = args.lifetimes().map_err(anyhow::Error::msg)?;
     let identities = args

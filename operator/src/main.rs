@@ -90,6 +90,13 @@ struct RunArgs {
     /// The age at which a certificate of workers is made anew
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     leaf_renewal: Duration,
+    /// Where workers of new revisions send traces by OTLP over gRPC, such as `http://collector.monitoring:4317`
+    #[arg(long, value_name = "URL")]
+    worker_traces: Option<String>,
+    /// One root tuple in so many is traced
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    worker_trace_one_in: u64,
     /// Where /healthz, /readyz and /metrics are served; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     http: SocketAddr,

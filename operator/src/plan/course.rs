@@ -17,6 +17,7 @@ use super::pods::{PodView, Reason};
 use super::revision::Revision;
 use super::scripts;
 use super::status::{self, Standing};
+use super::traces::{TRACES_ANNOTATION, Traces};
 use super::{DecideError, Decision, Settings, There, World};
 use crate::owned::IMAGE_ANNOTATION;
 
@@ -108,6 +109,13 @@ impl Course<'_> {
             .to_owned();
         let is_tls = self.world.is_tls(&revision.id).unwrap_or(self.settings.is_tls);
         self.wants_identity |= is_tls;
+        let traces = match self.world.object("StatefulSet", &set) {
+            Some(there) => {
+                let record = there.body["metadata"]["annotations"][TRACES_ANNOTATION].as_str();
+                record.and_then(Traces::read)
+            }
+            None => self.settings.traces.clone(),
+        };
         let mounts = scripts::mounts(self.owner.name, &revision.spec);
         let workers = Workers {
             revision: &revision.id,
@@ -115,6 +123,7 @@ impl Course<'_> {
             replicas: self.replicas(revision, plan.as_ref()),
             drain_timeout_ms: revision.delivery.drain_timeout_ms,
             is_tls,
+            traces: traces.as_ref(),
             scripts: &mounts,
         };
         let copies = scripts::copies(&self.owner, &mounts, &self.world.config_maps);

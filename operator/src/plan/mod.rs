@@ -23,6 +23,7 @@ mod revision;
 mod scripts;
 mod side_by_side;
 mod status;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub(crate) use objects::{Desired, HTTP_PORT, Owner, PLAN_KEY};
 pub(crate) use pods::{PodView, quote};
 pub(crate) use scripts::{Contents, sources};
 pub(crate) use status::Notice;
+pub(crate) use traces::Traces;
 
 /// The longest plan that a ConfigMap takes, with room for its metadata.
 const MAX_PLAN: usize = 1_000_000;
@@ -57,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) worker_role: String,
     /// Whether workers of new revisions talk mutual TLS.
     pub(crate) is_tls: bool,
+    /// Where workers of new revisions send traces.
+    pub(crate) traces: Option<Traces>,
 }
 
 /// An object of a topology as it is.

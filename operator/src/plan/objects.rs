@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::identity::{self, TLS_ANNOTATION};
 use super::scripts::{self, Mount};
+use super::traces::{TRACES_ANNOTATION, Traces};
 
 use crate::owned::{IMAGE_ANNOTATION, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL, TOPOLOGY_LABEL};
 
@@ -50,6 +51,8 @@ pub(crate) struct Workers<'a> {
     pub(crate) drain_timeout_ms: u64,
     /// They talk mutual TLS.
     pub(crate) is_tls: bool,
+    /// Where they send traces.
+    pub(crate) traces: Option<&'a Traces>,
     /// The files of scripts.
     pub(crate) scripts: &'a [Mount],
 }
@@ -303,6 +306,9 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
     if workers.is_tls {
         desired.body["metadata"]["annotations"][TLS_ANNOTATION] = "true".into();
     }
+    if let Some(traces) = workers.traces {
+        desired.body["metadata"]["annotations"][TRACES_ANNOTATION] = traces.record().into();
+    }
     desired
 }
 
@@ -358,8 +364,15 @@ fn container(owner: &Owner<'_>, workers: &Workers<'_>) -> Value {
         },
         "volumeMounts": mounts,
     });
-    if let (true, Some(args)) = (workers.is_tls, container["args"].as_array_mut()) {
-        args.extend(identity::args(owner));
+    if let Some(args) = container["args"].as_array_mut() {
+        args.extend(
+            workers
+                .is_tls
+                .then(|| identity::args(owner))
+                .into_iter()
+                .flatten(),
+        );
+        args.extend(workers.traces.map(Traces::args).into_iter().flatten());
     }
     container
 }
@@ -382,6 +395,7 @@ mod tests {
             replicas: 2,
             drain_timeout_ms: 5_000,
             is_tls: true,
+            traces: None,
             scripts: &[],
         };
         let mut objects = of_topology(&owner);

@@ -60,6 +60,8 @@ struct Toy {
     broken: Vec<String>,
     /// Workers of new revisions talk TLS.
     is_tls: bool,
+    /// Where workers of new revisions send traces.
+    traces: Option<Traces>,
 }
 
 impl Toy {
@@ -75,6 +77,7 @@ impl Toy {
             obeys: true,
             broken: Vec::new(),
             is_tls: true,
+            traces: None,
         }
     }
 
@@ -108,6 +111,7 @@ impl Toy {
             script_worker_image: "script-worker:1".to_owned(),
             worker_role: "waterspout-worker".to_owned(),
             is_tls: self.is_tls,
+            traces: self.traces.clone(),
         };
         decide(&world, &settings).expect("a decision")
     }
@@ -423,6 +427,41 @@ fn a_revision_keeps_the_image_that_it_began_with() {
         }
     }
     assert!(toy.settle().concat().is_empty());
+}
+
+#[test]
+fn a_revision_keeps_to_where_it_began_to_send_traces() {
+    let told = |toy: &Toy| {
+        let mut sets = toy
+            .objects
+            .iter()
+            .filter(|there| there.kind.kind == "StatefulSet");
+        let set = sets.next().expect("there is one");
+        let args = set.body["spec"]["template"]["spec"]["containers"][0]["args"].clone();
+        let args: Vec<String> = serde_json::from_value(args).expect("they are texts");
+        let at = args.iter().position(|arg| arg == "--traces");
+        at.map(|at| args[at + 1..].join(" "))
+    };
+    let to = |endpoint: &str| {
+        Some(Traces {
+            endpoint: endpoint.to_owned(),
+            one_in: 7,
+        })
+    };
+    let mut toy = running(2);
+    toy.traces = to("http://one:4317");
+    assert!(toy.settle().is_empty());
+    assert_eq!(told(&toy), None);
+    toy.topology.spec.release.strategy = ReleaseStrategy::Recreate;
+    toy.wish(words(2, 20));
+    toy.topology.spec.release.strategy = ReleaseStrategy::Recreate;
+    toy.settle();
+    assert_eq!(told(&toy).as_deref(), Some("http://one:4317 --trace-one-in 7"));
+    for later in [to("http://other:4317"), None] {
+        toy.traces = later;
+        assert!(toy.settle().is_empty());
+        assert_eq!(told(&toy).as_deref(), Some("http://one:4317 --trace-one-in 7"));
+    }
 }
 
 /// Time goes by until a phase is over, or until nothing changes any more.
