@@ -105,12 +105,14 @@ impl Course<'_> {
             .unwrap_or_else(|| self.settings.image_for(&revision.spec))
             .to_owned();
         let mounts = scripts::mounts(self.owner.name, &revision.spec);
+        let settings = revision.settings.clone().or_else(|| self.settings_of(&set));
         let workers = Workers {
             revision: &revision.id,
             image: &image,
             replicas: self.replicas(revision, plan.as_ref()),
             drain_timeout_ms: revision.delivery.drain_timeout_ms,
             scripts: &mounts,
+            settings: settings.unwrap_or_default(),
         };
         let copies = scripts::copies(&self.owner, &mounts, &self.world.config_maps);
         let lost = scripts::lost(self.world, &mounts, &copies);

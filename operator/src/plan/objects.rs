@@ -14,6 +14,7 @@
 use serde_json::{Value, json};
 
 use super::scripts::{self, Mount};
+use super::settings::PodSettings;
 
 use crate::owned::{IMAGE_ANNOTATION, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL, TOPOLOGY_LABEL};
 
@@ -49,6 +50,8 @@ pub(crate) struct Workers<'a> {
     pub(crate) drain_timeout_ms: u64,
     /// The files of scripts.
     pub(crate) scripts: &'a [Mount],
+    /// What the spec says of them.
+    pub(crate) settings: PodSettings,
 }
 
 /// An object as it should be.
@@ -245,7 +248,7 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
         json!({"name": "tmp", "emptyDir": {}}),
     ];
     volumes.extend(scripts::volumes(workers.scripts));
-    let rest = json!({
+    let mut rest = json!({
         "spec": {
             "replicas": workers.replicas,
             "serviceName": name,
@@ -284,6 +287,7 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
             },
         },
     });
+    workers.settings.put_into(&mut rest["spec"]["template"]);
     let mut desired = object(owner, "StatefulSet", name, Some(workers.revision), rest);
     desired.body["metadata"]["annotations"] = json!({IMAGE_ANNOTATION: workers.image});
     desired
@@ -360,6 +364,7 @@ mod tests {
             replicas: 2,
             drain_timeout_ms: 5_000,
             scripts: &[],
+            settings: PodSettings::default(),
         };
         let mut objects = of_topology(&owner);
         objects.extend(of_revision(&owner, &workers));

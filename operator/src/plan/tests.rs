@@ -1,6 +1,7 @@
 //! Decisions about whole worlds: a toy cluster does what is decided, and its pods and workers follow at once.
 
 mod scripts;
+mod settings;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
