@@ -300,7 +300,7 @@ impl Course<'_> {
             .world
             .objects
             .iter()
-            .filter(|there| !wanted(there) && !there.is_ending);
+            .filter(|there| there.kind.is_pruned() && !wanted(there) && !there.is_ending);
         self.written.remove = rest.cloned().collect();
         for mut desired in desired {
             let there = self.world.object(desired.kind.kind, &desired.name);
