@@ -6,6 +6,7 @@
 mod apply;
 mod controller;
 mod endpoints;
+mod keep;
 mod lease;
 mod logging;
 mod metrics;
@@ -13,6 +14,7 @@ mod observe;
 mod owned;
 mod plan;
 mod probe;
+mod shelf;
 mod workers;
 
 use std::io::Write;

@@ -122,7 +122,7 @@ pub(crate) fn rules_yaml() -> anyhow::Result<String> {
         rule("waterspout.dev", vec!["topologies"], &["list", "watch", "delete"]),
         rule("waterspout.dev", vec!["topologies/status"], &["patch"]),
         rule("", vec!["pods"], &["list", "watch"]),
-        rule("", vec!["events"], &["list"]),
+        rule("", vec!["events"], &["list", "watch"]),
         rule("events.k8s.io", vec!["events"], &["create", "patch"]),
     ];
     for ((group, is_pruned), mut plurals) in by_group {

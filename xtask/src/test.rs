@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 
+use crate::bench::{OperatorArgs, Output};
 use crate::run::{Workspace, say};
 use crate::{cluster, image, setup};
 
@@ -82,6 +83,26 @@ pub(crate) fn chaos(workspace: &Workspace, minutes: u32, seed: u64, rate: u32) -
         .env("WATERSPOUT_CHAOS_MINUTES", &minutes.to_string())
         .env("WATERSPOUT_CHAOS_SEED", &seed.to_string())
         .env("WATERSPOUT_CHAOS_RATE", &rate.to_string())
+        .pass_through()
+}
+
+/// Measures one operator with many topologies, on a cluster as the tests have one.
+pub(crate) fn bench_operator(workspace: &Workspace, args: &OperatorArgs) -> anyhow::Result<()> {
+    setup::setup(workspace, false)?;
+    say("building the programs");
+    workspace.cargo(&PROGRAMS).calm().pass_through()?;
+    let was_up = cluster::is_up(workspace);
+    cluster::up(workspace, NODES)?;
+    let _cluster = (!was_up).then(|| Temporary(workspace));
+    let program = workspace.target_folder().join("release/thousand");
+    let output = match args.output {
+        Output::Text => "text",
+        Output::Json => "json",
+    };
+    workspace
+        .program(&program.display().to_string(), &[])
+        .env("WATERSPOUT_TOPOLOGIES", &args.topologies.to_string())
+        .env("WATERSPOUT_OUTPUT", output)
         .pass_through()
 }
 
