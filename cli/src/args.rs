@@ -307,6 +307,11 @@ pub(crate) fn again() -> impl Iterator<Item = OsString> {
     std::env::args_os().skip(1)
 }
 
+/// Whether this program's environment has a variable.
+pub(crate) fn has_variable(name: &str) -> bool {
+    std::env::var_os(name).is_some()
+}
+
 /// The command line with the command that is meant where it begins with a flag of a worker.
 fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
     let of_worker = ["--plan", "--config-map", "--index", "--volume"];

@@ -49,6 +49,7 @@ const OTHERWISE: [(Refused, &[&str]); 4] = [
             "bolt-that-no-spout-reaches",
             "count-fields",
             "output-fields",
+            "pod-settings",
             "redis-fields",
             "several-graph-faults",
             "split-field",

@@ -111,22 +111,24 @@ impl Writer {
         }
     }
 
-    /// Does what was decided.
+    /// Does what was decided. `wrote` is told of each object as it is then.
     pub(crate) async fn apply(
         &self,
         topology: &Topology,
         decision: &Decision,
         metrics: &Metrics,
+        wrote: &(dyn Fn(&Kind, DynamicObject) + Sync),
     ) -> Result<(), ApplyError> {
         let namespace = topology.namespace().unwrap_or_default();
         let owner = topology.uid().unwrap_or_default();
         for desired in &decision.apply {
-            self.apply_object(&namespace, &owner, desired).await?;
-            metrics.wrote(desired.kind.kind);
+            wrote(
+                desired.kind,
+                self.apply_object(&namespace, &owner, desired).await?,
+            );
         }
         for desired in &decision.create {
-            self.create_object(&namespace, desired).await?;
-            metrics.wrote(desired.kind.kind);
+            wrote(desired.kind, self.create_object(&namespace, desired).await?);
         }
         if decision.is_new_plan {
             metrics.planned();
@@ -142,7 +144,12 @@ impl Writer {
         Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
     }
 
-    async fn apply_object(&self, namespace: &str, owner: &str, desired: &Desired) -> Result<(), ApplyError> {
+    async fn apply_object(
+        &self,
+        namespace: &str,
+        owner: &str,
+        desired: &Desired,
+    ) -> Result<DynamicObject, ApplyError> {
         let (kind, name) = (desired.kind.kind, &desired.name);
         let failed = |source| not_taken(desired, source);
         let api = self.api(namespace, desired.kind);
@@ -159,11 +166,10 @@ impl Writer {
             });
         }
         let how = PatchParams::apply(MANAGER).force();
-        api.patch(name, &how, &Patch::Apply(&desired.body))
-            .await
-            .map_err(failed)?;
+        let written = api.patch(name, &how, &Patch::Apply(&desired.body)).await;
+        let written = written.map_err(failed)?;
         tracing::info!(namespace, kind, name, "wrote");
-        Ok(())
+        Ok(written)
     }
 
     /// Writes a Secret in the place of the one of this version; if there is none, only where there still is none.
@@ -174,7 +180,7 @@ impl Writer {
         version: Option<&str>,
     ) -> Result<(), ApplyError> {
         let Some(version) = version else {
-            return self.create_object(namespace, desired).await;
+            return self.create_object(namespace, desired).await.map(drop);
         };
         let mut body = desired.body.clone();
         body["metadata"]["resourceVersion"] = version.into();
@@ -188,7 +194,7 @@ impl Writer {
         Ok(())
     }
 
-    async fn create_object(&self, namespace: &str, desired: &Desired) -> Result<(), ApplyError> {
+    async fn create_object(&self, namespace: &str, desired: &Desired) -> Result<DynamicObject, ApplyError> {
         let (kind, name) = (desired.kind.kind, &desired.name);
         let failed = |source| not_taken(desired, source);
         let object: DynamicObject = serde_json::from_value(desired.body.clone())
@@ -199,9 +205,9 @@ impl Writer {
             ..PostParams::default()
         };
         let api = self.api(namespace, desired.kind);
-        api.create(&how, &object).await.map_err(failed)?;
+        let made = api.create(&how, &object).await.map_err(failed)?;
         tracing::info!(namespace, kind, name, "made");
-        Ok(())
+        Ok(made)
     }
 
     async fn remove_object(&self, namespace: &str, there: &There) -> Result<(), ApplyError> {

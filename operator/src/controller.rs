@@ -24,7 +24,8 @@ use crate::endpoints::{self, Health};
 use crate::identity::{Identities, IdentityError};
 use crate::lease::{Candidate, Held, LostLease};
 use crate::metrics::{Metrics, Outcome};
-use crate::observe::{Caches, ObserveError, topologies_of, topology_of};
+use crate::observe::{Caches, ObserveError, topologies_of};
+use crate::owned::Kind;
 use crate::plan::{DecideError, Settings, Traces, decide};
 
 /// How many topologies are looked at at a time.
@@ -153,10 +154,9 @@ async fn look_after(
     let known = caches.topologies();
     let mut controller = Controller::for_stream(watches.topologies, caches.topologies())
         .with_config(Config::default().concurrency(CONCURRENCY))
-        .watches_stream(watches.pods, |pod| topology_of(&pod))
         .watches_stream(watches.config_maps, move |map| topologies_of(&known, &map));
-    for (kind, coming) in watches.owned {
-        controller = controller.owns_stream_with(coming, kind.resource());
+    for changes in watches.changes {
+        controller = controller.reconcile_on(changes);
     }
     let looks = controller
         .run(reconcile, again_later, reconciler)
@@ -166,9 +166,8 @@ async fn look_after(
             }
         });
     let ready = async {
-        if caches.fill().await.is_ok() {
-            health.ready.store(true, Ordering::SeqCst);
-        }
+        caches.filled().await;
+        health.ready.store(true, Ordering::SeqCst);
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -222,7 +221,12 @@ async fn steps(topology: &Topology, reconciler: &Reconciler) -> Result<Action, R
         }
         None => Ok(()),
     };
-    let applied = writer.apply(topology, &decision, &health.metrics).await;
+    // It need not come by a watch to be known.
+    let wrote = |kind: &Kind, object| {
+        health.metrics.wrote(kind.kind);
+        caches.wrote(kind, object);
+    };
+    let applied = writer.apply(topology, &decision, &health.metrics, &wrote).await;
     if !first {
         writer
             .write_status(topology, &decision.status, false, &health.metrics)

@@ -8,6 +8,7 @@ mod certificates;
 mod controller;
 mod endpoints;
 mod identity;
+mod keep;
 mod lease;
 mod logging;
 mod metrics;
@@ -15,6 +16,7 @@ mod observe;
 mod owned;
 mod plan;
 mod probe;
+mod shelf;
 mod workers;
 
 use std::io::Write;

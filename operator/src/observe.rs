@@ -11,24 +11,22 @@ use std::time::{Duration, Instant};
 use futures::stream::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, ListParams, TypeMeta};
+use kube::api::{DynamicObject, ListParams};
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::{Predicate, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 use thiserror::Error;
-use tokio::sync::watch;
 use waterspout_api::resource::{ReleasePhase, Topology};
 use waterspout_core::plan::ParsedPlan;
 
 use crate::controller::chain;
-use crate::owned::{KINDS, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL, TOPOLOGY_LABEL};
-use crate::plan::{Contents, Heard, PodView, There, Troubles, World, plans, quote, sources};
+use crate::keep::{self, Object, Refusal};
+use crate::owned::{KINDS, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL};
+use crate::plan::{Contents, Heard, PodView, There, Troubles, World, plans, sources};
+use crate::shelf::{Shelf, WATCH_SECONDS};
 use crate::workers;
 
-/// A watch that says nothing for so long, in seconds, is begun anew: a dead connection is found no other way.
-const WATCH_SECONDS: u32 = 60;
 /// How many workers are asked at most.
 const ASKED: usize = 3;
 /// How often all of them are asked what went wrong, at most.
@@ -38,36 +36,33 @@ const FORGET: Duration = Duration::from_secs(3600);
 
 /// Objects that come by, for whoever wants to look when they do.
 pub(crate) type Coming<K> = Pin<Box<dyn Stream<Item = Result<K, watcher::Error>> + Send>>;
+/// Topologies of which something has changed.
+pub(crate) type Changes = Pin<Box<dyn Stream<Item = ObjectRef<Topology>> + Send>>;
 
 /// Why a look failed.
 #[derive(Debug, Error)]
 pub(crate) enum ObserveError {
-    /// A watch has ended.
-    #[error("the watch of {0} has ended")]
-    WatchEnded(&'static str),
     /// A ConfigMap cannot be read.
     #[error("read ConfigMap '{name}'")]
     ReadConfigMap { name: String, source: Box<kube::Error> },
-    /// Events cannot be listed.
-    #[error("list the Events of '{name}'")]
-    ListEvents { name: String, source: Box<kube::Error> },
 }
 
 /// What the watches of one namespace, or of all, have brought.
 pub(crate) struct Caches {
     client: Client,
     topologies: Store<Topology>,
-    pods: Store<Pod>,
-    owned: Vec<(&'static Kind, Store<DynamicObject>)>,
-    is_filled: watch::Sender<bool>,
+    pods: Arc<Shelf<PodView>>,
+    owned: Vec<(&'static Kind, Arc<Shelf<Object>>)>,
+    /// Events about pods that the API server refuses.
+    refusals: Arc<Shelf<Refusal>>,
     memory: Mutex<HashMap<String, Memory>>,
 }
 
 /// The watches themselves, which fill the caches as they are read.
 pub(crate) struct Watches {
     pub(crate) topologies: Coming<Topology>,
-    pub(crate) pods: Coming<Pod>,
-    pub(crate) owned: Vec<(&'static Kind, Coming<DynamicObject>)>,
+    /// Of what belongs to topologies.
+    pub(crate) changes: Vec<Changes>,
     /// Those of users, of whose scripts some may come.
     pub(crate) config_maps: Coming<PartialObjectMeta<ConfigMap>>,
 }
@@ -94,33 +89,37 @@ impl Memory {
 impl Caches {
     /// Begins to watch a namespace, or all.
     pub(crate) fn watch(client: &Client, namespace: Option<&str>) -> (Self, Watches) {
-        let ours = format!("{MANAGED_LABEL}={MANAGER}");
-        let (topologies, coming) = begin::<Topology>(api(client, namespace), None, ());
-        // The status is the operator's own word.
-        let changed = predicates::generation.combine(predicates::labels);
-        let topologies_coming = coming.predicate_filter(changed, Default::default()).boxed();
-        let (pods, pods_coming) = begin::<Pod>(api(client, namespace), Some(&ours), ());
+        let ours = || watcher::Config::default().labels(&format!("{MANAGED_LABEL}={MANAGER}"));
+        let (topologies, coming) = watch_topologies(api(client, namespace));
+        let mut changes: Vec<Changes> = Vec::new();
+        let (pods, changed) = Shelf::watch(api::<Pod>(client, namespace), ours(), "pods", keep::pod);
+        changes.push(changed.boxed());
+        let (refusals, changed) = Shelf::watch(
+            api::<Event>(client, namespace),
+            watcher::Config::default().fields(keep::REFUSALS),
+            "Events",
+            keep::refusal,
+        );
+        changes.push(changed.boxed());
         let mut owned = Vec::new();
-        let mut owned_coming = Vec::new();
         for kind in &KINDS {
-            let resource = kind.resource();
-            let api = dynamic_api(client, namespace, &resource);
-            let (store, coming) = begin(api, Some(&ours), resource);
-            owned.push((kind, store));
-            owned_coming.push((kind, coming));
+            let api = dynamic_api(client, namespace, kind);
+            let read = move |object| keep::object(kind, object);
+            let (shelf, changed) = Shelf::watch(api, ours(), kind.plural, read);
+            owned.push((kind, shelf));
+            changes.push(changed.boxed());
         }
         let caches = Self {
             client: client.clone(),
             topologies,
             pods,
             owned,
-            is_filled: watch::Sender::new(false),
+            refusals,
             memory: Mutex::default(),
         };
         let watches = Watches {
-            topologies: topologies_coming,
-            pods: pods_coming,
-            owned: owned_coming,
+            topologies: coming,
+            changes,
             config_maps: watch_config_maps(api(client, namespace)),
         };
         (caches, watches)
@@ -131,33 +130,35 @@ impl Caches {
         self.topologies.clone()
     }
 
-    /// Waits until every cache was filled once, and lets those look who wait for it. To be called once: a store wakes
-    /// one waiter only, and that of the topologies is the controller.
-    pub(crate) async fn fill(&self) -> Result<(), ObserveError> {
-        let ended = |kind| move |_| ObserveError::WatchEnded(kind);
-        self.pods.wait_until_ready().await.map_err(ended("pods"))?;
-        for (kind, store) in &self.owned {
-            store.wait_until_ready().await.map_err(ended(kind.plural))?;
+    /// Waits until every cache was filled once, but for that of the topologies, for which the controller waits.
+    pub(crate) async fn filled(&self) {
+        self.pods.filled().await;
+        self.refusals.filled().await;
+        for (_, shelf) in &self.owned {
+            shelf.filled().await;
         }
-        self.is_filled.send_replace(true);
-        Ok(())
+    }
+
+    /// Keeps an object as it was just written.
+    pub(crate) fn wrote(&self, kind: &Kind, object: DynamicObject) {
+        let version = object.resource_version();
+        let known = self.owned.iter().find(|(known, _)| *known == kind);
+        if let Some((kind, shelf)) = known
+            && let Some(entry) = keep::object(kind, object)
+        {
+            shelf.wrote(version.as_deref(), entry);
+        }
     }
 
     /// Looks at a topology.
     pub(crate) async fn look<'a>(&self, topology: &'a Topology) -> Result<World<'a>, ObserveError> {
-        let mut is_filled = self.is_filled.subscribe();
-        // The sender is here, so this ends when it is true.
-        let _ = is_filled.wait_for(|is_filled| *is_filled).await;
+        self.filled().await;
         let name = topology.name_any();
         let namespace = topology.namespace().unwrap_or_default();
         let uid = topology.uid().unwrap_or_default();
         let objects = self.objects(&name, &namespace, &uid);
-        let pods: Vec<PodView> = self
-            .pods
-            .state_filter(|pod| is_of(pod, &name, &namespace))
-            .iter()
-            .filter_map(|pod| PodView::read(pod))
-            .collect();
+        let pods = self.pods.of(&namespace, &name);
+        let pods: Vec<PodView> = pods.iter().map(|pod| PodView::clone(pod)).collect();
         let written = plans(&objects, &BTreeMap::new());
         let watched = watched(topology);
         let is_time = self.may_ask_all(&uid);
@@ -178,7 +179,7 @@ impl Caches {
         });
         let heard: BTreeMap<String, Heard> = futures::future::join_all(asks).await.into_iter().collect();
         let config_maps = self.config_maps(&namespace, sources(&topology.spec)).await?;
-        let refused = self.refused(&namespace, &objects, &pods).await?;
+        let refused = self.refused(&namespace, &name, &objects, &pods);
         let (away, draining) = self.remember(
             &uid,
             topology,
@@ -222,27 +223,19 @@ impl Caches {
     }
 
     fn objects(&self, name: &str, namespace: &str, owner: &str) -> Vec<There> {
-        let of_kind = |(kind, store): &(&'static Kind, Store<DynamicObject>)| {
-            let found = store.state_filter(|object| {
-                is_of(object, name, namespace)
-                    && object
-                        .owner_references()
-                        .iter()
-                        .any(|reference| reference.uid == owner)
-            });
+        let of_kind = |(kind, shelf): &(&'static Kind, Arc<Shelf<Object>>)| {
             let kind = *kind;
-            found.into_iter().map(move |object| there(kind, &object))
+            let found = shelf.of(namespace, name);
+            found
+                .into_iter()
+                .filter(|object| object.is_of(owner))
+                .map(move |object| object.read(kind))
         };
         self.owned.iter().flat_map(of_kind).collect()
     }
 
     /// Why the API server takes no pod of a StatefulSet that wants more of them.
-    async fn refused(
-        &self,
-        namespace: &str,
-        objects: &[There],
-        pods: &[PodView],
-    ) -> Result<Option<String>, ObserveError> {
+    fn refused(&self, namespace: &str, name: &str, objects: &[There], pods: &[PodView]) -> Option<String> {
         let lacks = |set: &&There| {
             let wanted = set.body["spec"]["replicas"].as_u64().unwrap_or(0);
             let pods = pods
@@ -255,32 +248,10 @@ impl Caches {
         let mut sets = objects
             .iter()
             .filter(|there| there.kind.kind == "StatefulSet" && !there.is_ending);
-        let Some(set) = sets.find(lacks) else {
-            return Ok(None);
-        };
-        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let about = ListParams::default().fields(&format!(
-            "involvedObject.kind=StatefulSet,involvedObject.name={},reason=FailedCreate",
-            set.name
-        ));
-        let events = events
-            .list(&about)
-            .await
-            .map_err(|source| ObserveError::ListEvents {
-                name: set.name.clone(),
-                source: Box::new(source),
-            })?;
-        let newest = events.items.into_iter().max_by_key(|event| {
-            let series = event
-                .series
-                .as_ref()
-                .and_then(|series| series.last_observed_time.clone());
-            let time = series.map(|time| time.0);
-            time.or(event.last_timestamp.clone().map(|time| time.0))
-        });
-        Ok(newest
-            .and_then(|event| event.message)
-            .map(|message| quote(&message)))
+        let set = sets.find(lacks)?;
+        let refusals = self.refusals.of(namespace, name);
+        let of_set = refusals.iter().filter(|refusal| refusal.set == set.name);
+        Some(of_set.max_by_key(|refusal| refusal.time)?.message.clone())
     }
 
     /// Whether it is time to ask all workers again.
@@ -355,37 +326,33 @@ where
     }
 }
 
-fn dynamic_api(client: &Client, namespace: Option<&str>, kind: &ApiResource) -> Api<DynamicObject> {
+fn dynamic_api(client: &Client, namespace: Option<&str>, kind: &Kind) -> Api<DynamicObject> {
     match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, kind),
-        None => Api::all_with(client.clone(), kind),
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
+        None => Api::all_with(client.clone(), &kind.resource()),
     }
 }
 
-fn begin<K>(api: Api<K>, labels: Option<&str>, kind: K::DynamicType) -> (Store<K>, Coming<K>)
-where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-    K::DynamicType: Clone + Eq + std::hash::Hash + std::fmt::Debug + Send + Sync + Unpin,
-{
-    let what = K::plural(&kind).into_owned();
-    let writer = Writer::new(kind);
+/// Topologies, but for what the operator itself says in their status.
+fn watch_topologies(api: Api<Topology>) -> (Store<Topology>, Coming<Topology>) {
+    let writer = Writer::new(());
     let store = writer.as_reader();
-    let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-    if let Some(labels) = labels {
-        config = config.labels(labels);
-    }
+    let config = watcher::Config::default().timeout(WATCH_SECONDS);
     let coming = watcher(api, config)
         .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
+        .modify(|topology| topology.managed_fields_mut().clear())
         .reflect(writer)
         .touched_objects()
-        .filter_map(move |object| {
-            // The controller would stop reading all watches for a while, and so spoil those that are about to connect.
-            // This one has a pause of its own.
-            let object = object.inspect_err(|error| tracing::warn!("watch {what}: {}", chain(error)));
-            std::future::ready(object.ok().map(Ok))
+        .filter_map(|topology| {
+            // As for other watches.
+            let topology = topology.inspect_err(|error| tracing::warn!("watch topologies: {}", chain(error)));
+            std::future::ready(topology.ok().map(Ok))
         });
-    (store, coming.boxed())
+    let changed = predicates::generation.combine(predicates::labels);
+    (
+        store,
+        coming.predicate_filter(changed, Default::default()).boxed(),
+    )
 }
 
 /// Metadata of users' ConfigMaps as they change. Nothing is kept of them.
@@ -416,27 +383,6 @@ pub(crate) fn topologies_of(
         .filter(|topology| topology.namespace() == namespace && sources(&topology.spec).contains(&name))
         .map(|topology| ObjectRef::from_obj(&**topology))
         .collect()
-}
-
-fn is_of(object: &impl ResourceExt, topology: &str, namespace: &str) -> bool {
-    object.labels().get(TOPOLOGY_LABEL).map(String::as_str) == Some(topology)
-        && object.namespace().as_deref() == Some(namespace)
-}
-
-fn there(kind: &'static Kind, object: &Arc<DynamicObject>) -> There {
-    let mut object = (**object).clone();
-    // Lists leave the types of their items out.
-    object.types = Some(TypeMeta {
-        api_version: kind.api_version(),
-        kind: kind.kind.to_owned(),
-    });
-    There {
-        kind,
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-        is_ending: object.metadata.deletion_timestamp.is_some(),
-        body: serde_json::to_value(&object).unwrap_or_default(),
-    }
 }
 
 /// The word of the workers of a revision: of the coordinator, or of others if it does not answer; of all, where asked for.
@@ -486,10 +432,4 @@ async fn hear(pods: &[&PodView], plan: Option<&ParsedPlan>, asks_all: bool) -> H
         heard.troubles = Some(troubles);
     }
     heard
-}
-
-/// The topology that a worker's pod belongs to.
-pub(crate) fn topology_of(pod: &Pod) -> Option<ObjectRef<Topology>> {
-    let name = pod.labels().get(TOPOLOGY_LABEL)?;
-    Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
 }

@@ -52,6 +52,9 @@ pub(crate) const KINDS: [Kind; 8] = [
 /// by its name ([`crate::identity`]), and goes with its topology.
 pub(crate) const SECRET: Kind = kind("", "v1", "Secret", "secrets");
 
+/// The kinds of which objects may be too many: those of a revision. The others stay as long as their topology.
+const PRUNED: [&str; 4] = ["ControllerRevision", "Service", "ConfigMap", "StatefulSet"];
+
 const fn kind(group: &'static str, version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
     Kind {
         group,
@@ -82,6 +85,11 @@ impl Kind {
         }
     }
 
+    /// Whether objects of it are removed before their topology is.
+    pub(crate) fn is_pruned(&self) -> bool {
+        PRUNED.contains(&self.kind)
+    }
+
     /// The kind with this name.
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         KINDS.iter().find(|kind| kind.kind == name)
@@ -109,24 +117,23 @@ fn rule(group: &'static str, resources: Vec<&'static str>, verbs: &[&'static str
 
 /// The rules of the operator's ClusterRole, as the chart takes them.
 pub(crate) fn rules_yaml() -> anyhow::Result<String> {
-    let mut by_group: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut by_group: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
     for kind in &KINDS {
-        by_group.entry(kind.group).or_default().push(kind.plural);
+        let same = by_group.entry((kind.group, kind.is_pruned())).or_default();
+        same.push(kind.plural);
     }
     let mut rules = vec![
         rule("waterspout.dev", vec!["topologies"], &["list", "watch", "delete"]),
         rule("waterspout.dev", vec!["topologies/status"], &["patch"]),
         rule("", vec!["pods"], &["list", "watch"]),
-        rule("", vec!["events"], &["list"]),
+        rule("", vec!["events"], &["list", "watch"]),
         rule("events.k8s.io", vec!["events"], &["create", "patch"]),
     ];
-    for (group, mut plurals) in by_group {
+    for ((group, is_pruned), mut plurals) in by_group {
         plurals.sort_unstable();
-        rules.push(rule(
-            group,
-            plurals,
-            &["list", "watch", "create", "patch", "delete"],
-        ));
+        let verbs = ["list", "watch", "create", "patch", "delete"];
+        let verbs = if is_pruned { &verbs[..] } else { &verbs[..4] };
+        rules.push(rule(group, plurals, verbs));
     }
     rules.push(Rule {
         resource_names: vec![WORKER_ROLE],

@@ -1,12 +1,14 @@
 //! `cargo xtask test`: the programs, a cluster where one is needed, then the tests that run them.
 //!
 //! Invariants: no test is left out because something is missing: what cannot be had is said first, and the tests that need
-//! it fail. A cluster that was up before is up afterwards, and one that was not is not.
+//! it fail. A cluster that was up before is up afterwards, and one that was not is not. A right that all the tests do not use
+//! is a failure like another one.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 
+use crate::bench::{OperatorArgs, Output};
 use crate::run::{Workspace, say};
 use crate::{cluster, image, setup};
 
@@ -38,7 +40,8 @@ pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> anyhow::Result<
     say("building the programs");
     workspace.cargo(&PROGRAMS).calm().pass_through()?;
     let listed = workspace.cargo(&CLUSTER_TESTS).args(filters).output()?;
-    let (cluster, missing) = match provide(workspace, needs_cluster(&listed)) {
+    let needs_cluster = needs_cluster(&listed);
+    let (cluster, missing) = match provide(workspace, needs_cluster) {
         Ok(cluster) => (cluster, None),
         Err(error) => {
             say(&format!(
@@ -47,11 +50,19 @@ pub(crate) fn test(workspace: &Workspace, filters: &[String]) -> anyhow::Result<
             (None, Some(error))
         }
     };
+    // Tests that are left out use no rights, and other clusters keep their log to themselves.
+    let sees_all = filters.is_empty() && needs_cluster && missing.is_none() && is_ours(workspace);
+    let noted = cluster::noted(workspace);
     say("running the tests");
     let outcome = workspace
         .cargo(&TESTS)
         .args(&after_dashes(filters))
         .pass_through();
+    // The log of a run that failed is not whole.
+    let outcome = match outcome {
+        Ok(()) if sees_all => cluster::check_rights(workspace, noted),
+        outcome => outcome,
+    };
     drop(cluster);
     match (outcome, missing) {
         (Err(outcome), Some(missing)) => Err(anyhow!("{outcome:#}\nthere was no cluster: {missing:#}")),
@@ -75,6 +86,26 @@ pub(crate) fn chaos(workspace: &Workspace, minutes: u32, seed: u64, rate: u32) -
         .pass_through()
 }
 
+/// Measures one operator with many topologies, on a cluster as the tests have one.
+pub(crate) fn bench_operator(workspace: &Workspace, args: &OperatorArgs) -> anyhow::Result<()> {
+    setup::setup(workspace, false)?;
+    say("building the programs");
+    workspace.cargo(&PROGRAMS).calm().pass_through()?;
+    let was_up = cluster::is_up(workspace);
+    cluster::up(workspace, NODES)?;
+    let _cluster = (!was_up).then(|| Temporary(workspace));
+    let program = workspace.target_folder().join("release/thousand");
+    let output = match args.output {
+        Output::Text => "text",
+        Output::Json => "json",
+    };
+    workspace
+        .program(&program.display().to_string(), &[])
+        .env("WATERSPOUT_TOPOLOGIES", &args.topologies.to_string())
+        .env("WATERSPOUT_OUTPUT", output)
+        .pass_through()
+}
+
 /// A cluster that ends with the value.
 struct Temporary<'w>(&'w Workspace);
 
@@ -86,14 +117,18 @@ impl Drop for Temporary<'_> {
     }
 }
 
+/// Whether the tests use the cluster of this target folder.
+fn is_ours(workspace: &Workspace) -> bool {
+    let named = workspace.kubeconfig.as_ref();
+    named.is_none_or(|named| *named == cluster::kubeconfig(workspace))
+}
+
 /// Sees to it that the tests have a cluster with the images of this checkout, if they need one.
 fn provide(workspace: &Workspace, is_needed: bool) -> anyhow::Result<Option<Temporary<'_>>> {
     if !is_needed {
         return Ok(None);
     }
-    if let Some(named) = &workspace.kubeconfig
-        && *named != cluster::kubeconfig(workspace)
-    {
+    if let Some(named) = workspace.kubeconfig.as_ref().filter(|_| !is_ours(workspace)) {
         say(&format!(
             "the tests use the cluster of KUBECONFIG={}, which must be able to pull or have the images",
             named.display()

@@ -167,6 +167,14 @@ impl Checker<'_> {
                 self.fault(at.span, format!("{} has no `{required}`", at.name), help);
             }
         }
+        if let Some(most) = limit(schema, "maxProperties").filter(|most| entries.len() as u64 > *most) {
+            let message = format!(
+                "{} has {} entries, but may have at most {most}",
+                at.name,
+                entries.len()
+            );
+            self.fault(at.span, message, None);
+        }
         for rule in rules(schema) {
             if let Some(Rule::Set { fields, exactly }) = Rule::parse(rule) {
                 // What is not there, or nothing, is not in the object; what is wrong was reported and counts.

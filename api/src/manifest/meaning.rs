@@ -8,6 +8,7 @@ use waterspout_core::graph::{Place, Problem, Role};
 
 use super::diagnostic::{Diagnostic, Source, Span};
 use super::node::{Node, NodeKind};
+use crate::resource::pods::check::PodFault;
 use crate::resource::{ComponentFault, SpecFault};
 
 /// One step into a document.
@@ -26,6 +27,10 @@ pub(super) fn diagnostic(source: &Source<'_>, document: &Node, fault: &SpecFault
             let span = span(document, &component_path(found));
             source.diagnostic(span, found.fault.problem.to_string(), found.fault.problem.help())
         }
+        SpecFault::Pods(fault) => {
+            let span = span(document, &pod_path(fault));
+            source.diagnostic(span, fault.problem.clone(), Some(fault.help.clone()))
+        }
         SpecFault::Graph(fault) => {
             let path = graph_path(&fault.place);
             let span =
@@ -39,6 +44,14 @@ pub(super) fn diagnostic(source: &Source<'_>, document: &Node, fault: &SpecFault
         }
         SpecFault::Convert(error) => source.diagnostic(document.span, error.to_string(), None),
     }
+}
+
+fn pod_path(fault: &PodFault) -> Vec<Step> {
+    let mut path = vec![Step::Key("spec"), Step::Key("workers")];
+    path.extend(fault.keys.iter().map(|key| Step::Key(key)));
+    path.extend(fault.index.map(Step::Index));
+    path.extend(fault.fields.iter().map(|field| Step::Key(field)));
+    path
 }
 
 fn graph_path(place: &Place) -> Vec<Step> {

@@ -6,6 +6,9 @@
 
 use waterspout_core::component::{ADDRESS_PATTERN, duration, quantity, script::ENV_PATTERN};
 
+use crate::resource::pods::{
+    INNER_PATH_PATTERN, KEY_PATTERN, LABEL_PATTERN, LABEL_VALUE_PATTERN, OBJECT_PATTERN, PATH_PATTERN, amount,
+};
 use crate::resource::{FIELD_PATTERN, NAME_PATTERN};
 
 /// The names of spouts and bolts are different: the graph checks that, and says it better.
@@ -23,6 +26,10 @@ pub(super) enum Rule<'a> {
     Set { fields: Vec<&'a str>, exactly: bool },
     /// A duration between two others, in milliseconds and as they are written.
     Duration { least: u64, most: u64 },
+    /// A text that is none of these.
+    NotIn(Vec<&'a str>),
+    /// A text, or a path, that does not begin with one of these.
+    NotBelow(Vec<&'a str>),
     /// Checked elsewhere.
     Elsewhere,
 }
@@ -33,7 +40,33 @@ impl<'a> Rule<'a> {
         if expression == DISTINCT_NAMES || ROOT_NAME.contains(&expression) {
             return Some(Self::Elsewhere);
         }
-        Self::parse_set(expression).or_else(|| Self::parse_duration(expression))
+        Self::parse_set(expression)
+            .or_else(|| Self::parse_duration(expression))
+            .or_else(|| Self::parse_texts(expression))
+    }
+
+    /// `!(self in ['a', 'b'])`, or `!['/a/', '/b/'].exists(start, (self + '/').startsWith(start))`.
+    fn parse_texts(expression: &'a str) -> Option<Self> {
+        let texts = |list: &'a str| -> Vec<&'a str> {
+            let quoted = list.split(", ");
+            quoted.map(|text| text.trim_matches('\'')).collect()
+        };
+        if let Some(list) = expression.strip_prefix("!(self in [") {
+            return Some(Self::NotIn(texts(list.strip_suffix("])")?)));
+        }
+        let list = expression
+            .strip_prefix("![")?
+            .strip_suffix("].exists(start, (self + '/').startsWith(start))")?;
+        Some(Self::NotBelow(texts(list)))
+    }
+
+    /// Whether a text is one that the rule forbids.
+    pub(super) fn forbids(&self, text: &str) -> bool {
+        match self {
+            Self::NotIn(texts) => texts.contains(&text),
+            Self::NotBelow(starts) => starts.iter().any(|start| format!("{text}/").starts_with(start)),
+            Self::Set { .. } | Self::Duration { .. } | Self::Elsewhere => false,
+        }
     }
 
     /// `(has(self.a) ? 1 : 0) + (has(self.b) ? 1 : 0) == 1`, or `<= 1`.
@@ -72,7 +105,7 @@ pub(super) struct Form {
     pub(super) expected: &'static str,
 }
 
-const FORMS: [Form; 6] = [
+const FORMS: [Form; 13] = [
     Form {
         pattern: NAME_PATTERN,
         holds: is_label,
@@ -103,6 +136,47 @@ const FORMS: [Form; 6] = [
         holds: is_variable,
         expected: "the name of an environment variable has letters, digits and `_`, and no digit first",
     },
+    Form {
+        pattern: amount::PATTERN,
+        holds: |text| amount::parse(text).is_some(),
+        expected: "an amount is a number, with a unit if it needs one: `500m`, `0.5`, `2`, `512Mi`, `2Gi`",
+    },
+    Form {
+        pattern: OBJECT_PATTERN,
+        holds: |text| {
+            is_name(
+                text,
+                |byte| is_lower(byte) || byte == b'-' || byte == b'.',
+                is_lower,
+            )
+        },
+        expected: "the name of an object has only a-z, 0-9, `-` and `.`, and a letter or a digit first and last",
+    },
+    Form {
+        pattern: LABEL_PATTERN,
+        holds: |text| is_name(text, |byte| is_lower(byte) || byte == b'-', is_lower),
+        expected: "the name of a volume has only a-z, 0-9 and `-`, and a letter or a digit first and last",
+    },
+    Form {
+        pattern: KEY_PATTERN,
+        holds: |text| !text.is_empty() && text.bytes().all(is_of_key),
+        expected: "a key has only letters, digits, `-`, `_` and `.`",
+    },
+    Form {
+        pattern: LABEL_VALUE_PATTERN,
+        holds: |text| text.is_empty() || is_name(text, is_of_key, |byte| byte.is_ascii_alphanumeric()),
+        expected: "it has only letters, digits, `-`, `_` and `.`, and a letter or a digit first and last",
+    },
+    Form {
+        pattern: PATH_PATTERN,
+        holds: |text| text.strip_prefix('/').is_some_and(is_inner_path),
+        expected: "a path begins with `/`, has letters, digits, `_`, `.`, `@` and `-` in its parts, no `..`, and no `/` last",
+    },
+    Form {
+        pattern: INNER_PATH_PATTERN,
+        holds: is_inner_path,
+        expected: "a path in a volume does not begin with `/`, and has letters, digits, `_`, `.`, `@` and `-` in its parts, and no `..`",
+    },
 ];
 
 /// The form that a regular expression of the schema says.
@@ -127,6 +201,27 @@ fn is_field(text: &str) -> bool {
 fn is_variable(text: &str) -> bool {
     let is_letter = |character: char| character == '_' || character.is_ascii_alphanumeric();
     text.chars().all(is_letter) && !text.is_empty() && !text.starts_with(|first: char| first.is_ascii_digit())
+}
+
+fn is_lower(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+fn is_of_key(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)
+}
+
+fn is_name(text: &str, inner: fn(u8) -> bool, end: fn(u8) -> bool) -> bool {
+    let ends = [text.bytes().next(), text.bytes().last()];
+    text.bytes().all(inner) && ends.into_iter().all(|byte| byte.is_some_and(end))
+}
+
+fn is_inner_path(text: &str) -> bool {
+    text.split('/').all(|part| {
+        let rest = part.strip_prefix('.').unwrap_or(part);
+        let is_of_path = |byte: u8| is_of_key(byte) || byte == b'@';
+        rest.bytes().all(is_of_path) && !rest.is_empty() && !rest.starts_with('.')
+    })
 }
 
 fn is_address(text: &str) -> bool {
@@ -176,7 +271,13 @@ mod tests {
                     }
                 }
             }
-            if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
+            let values = schema.pointer("/additionalProperties/pattern");
+            for pattern in schema
+                .get("pattern")
+                .into_iter()
+                .chain(values)
+                .filter_map(Value::as_str)
+            {
                 assert!(form(pattern).is_some(), "unknown pattern at {path}: {pattern}");
             }
         });
@@ -241,6 +342,12 @@ mod tests {
                 && !is_field("")
                 && !is_field("a b")
         );
+        assert!(is_inner_path("a/.b/c..d") && is_inner_path("a"));
+        for wrong in [
+            "", "/", "/a", "a/", "a//b", "..", "a/../b", "a/..b", "./a", "a/.", "a b", "a:b",
+        ] {
+            assert!(!is_inner_path(wrong), "{wrong}");
+        }
         assert!(is_address("localhost:6379") && is_address("[::1]:1") && !is_address("localhost"));
         assert!(!is_address(":1") && !is_address("a:") && !is_address("a:123456") && !is_address("a:b"));
     }

@@ -11,6 +11,7 @@ use waterspout_core::component::{count, file, generator, redis, script, split, s
 use waterspout_core::graph::{Graph, GraphFault, Role};
 use waterspout_core::plan::DeliveryMode;
 
+use super::pods::check::{PodFault, faults as faults_of};
 use super::{BoltSpec, SpoutSpec, StreamSpec, ToGraphError, TopologySpec};
 
 /// One fault of a resource.
@@ -19,6 +20,9 @@ pub enum SpecFault {
     /// Settings of a component do not fit what is around it.
     #[error("{0}")]
     Component(ComponentFault),
+    /// What is said of the workers' pods cannot be.
+    #[error("{0}")]
+    Pods(PodFault),
     /// The graph is wrong.
     #[error("{0}")]
     Graph(GraphFault),
@@ -78,6 +82,7 @@ impl TopologySpec {
             .into_iter()
             .map(SpecFault::Component)
             .collect();
+        faults.extend(faults_of(&self.workers).into_iter().map(SpecFault::Pods));
         match Graph::parse(spec) {
             Ok(graph) => {
                 if self.delivery.mode == DeliveryMode::AtMostOnce {

@@ -14,6 +14,7 @@
 mod check;
 mod component;
 mod graph;
+pub mod pods;
 mod release;
 mod status;
 
@@ -29,6 +30,7 @@ pub use component::{
 };
 pub(crate) use component::{FIELD_PATTERN, NAME_PATTERN};
 pub use graph::ToGraphError;
+pub use pods::{ResourcesSpec, TemplateSpec};
 pub use release::{ReleaseSpec, ReleaseStrategy};
 pub use status::{
     ComponentError, ComponentStatus, FailedRevision, ReleasePhase, ReleaseStatus, RevisionStatus,
@@ -132,6 +134,14 @@ pub struct WorkersSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+    /// What each worker gets of its node. Nothing is asked for and nothing limited if absent. Local runs do not look at it. Changing it
+    /// makes a new revision.
+    #[serde(default, skip_serializing_if = "ResourcesSpec::is_empty")]
+    pub resources: ResourcesSpec,
+    /// What the workers' pods have beside what the operator gives them: environment, volumes, where they run. Nothing if absent.
+    /// Changing it makes a new revision.
+    #[serde(default, skip_serializing_if = "TemplateSpec::is_empty")]
+    pub template: TemplateSpec,
     /// How long a worker may be away before the others take over its tasks: a duration from `1s` to `24h`, `20s` by default.
     /// What it kept in memory is lost then. Once it is back, tasks move back to it. Local runs do not look at it. Changing it
     /// counts at once.
@@ -178,6 +188,8 @@ impl Default for WorkersSpec {
         Self {
             replicas: one(),
             image: None,
+            resources: ResourcesSpec::default(),
+            template: TemplateSpec::default(),
             lost_after_ms: lost_after_ms(),
         }
     }

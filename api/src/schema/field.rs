@@ -104,6 +104,7 @@ impl<'a> Field<'a> {
             return format!("one of {}", names.join(", "));
         }
         match self.schema.get("type").and_then(Value::as_str) {
+            Some("object") if self.schema["additionalProperties"].is_object() => "map of texts".to_owned(),
             Some("object") if self.fields().is_empty() => "`{}`".to_owned(),
             Some("object") => "map".to_owned(),
             Some("string") if self.pattern() == Some(duration::PATTERN) => "duration".to_owned(),

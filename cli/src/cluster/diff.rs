@@ -73,7 +73,7 @@ fn change(before: &TopologySpec, after: &TopologySpec) -> anyhow::Result<Change>
         return Ok(Change::None);
     }
     let graphs = (before.graph_spec()?, after.graph_spec()?);
-    if graphs.0 == graphs.1 && before.workers.image == after.workers.image {
+    if graphs.0 == graphs.1 && pods(before) == pods(after) {
         return Ok(Change::InPlace);
     }
     let new = after
@@ -85,6 +85,16 @@ fn change(before: &TopologySpec, after: &TopologySpec) -> anyhow::Result<Change>
         Err(_) => Vec::new(),
     };
     Ok(Change::Revision(states))
+}
+
+/// What a spec says of the workers that makes a revision.
+fn pods(spec: &TopologySpec) -> impl PartialEq {
+    let workers = &spec.workers;
+    (
+        workers.image.clone(),
+        workers.resources.clone(),
+        workers.template.clone(),
+    )
 }
 
 fn fate(heritage: &Heritage) -> String {
@@ -170,6 +180,13 @@ mod tests {
         assert!(
             more.ends_with("'words' would change while it runs; nothing is started anew"),
             "{more}"
+        );
+        let mut small = before.clone();
+        small.workers.resources.limits = [("cpu".to_owned(), "1".to_owned())].into();
+        let small = words(&small);
+        assert!(
+            small.contains("get a new revision") && small.contains("'count' goes on"),
+            "{small}"
         );
         let other = words(&spec(2, "b", 2));
         let verdict = "topology 'words' would get a new revision, beside the one that runs

@@ -125,16 +125,36 @@ pub(super) async fn go_back(session: &Session, name: &str, to: Option<i64>) -> a
     let entry = choose(&entries, to)?;
     let data = entry.data.as_ref().map(|data| &data.0);
     let data = data.context("the revision is empty; the operator did not write it")?;
-    let body = json!({
+    let mut body = json!({
         "metadata": {"annotations": {RESTARTED_ANNOTATION: data["restartedAt"]}},
         "spec": data["spec"],
     });
+    let workers = json!(topology.spec.workers);
+    for field in ["resources", "template"] {
+        body["spec"]["workers"][field] = replacing(&workers[field], &data["spec"]["workers"][field]);
+    }
     let done = format!(
         "goes back to revision {} ('{}')",
         entry.revision,
         entry.name_any()
     );
     patch(session, &topology, &body, &done).await
+}
+
+/// The merge patch that leaves of a value nothing but another one.
+fn replacing(before: &Value, after: &Value) -> Value {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else {
+        return after.clone();
+    };
+    let gone = before.keys().filter(|key| !after.contains_key(*key));
+    let gone = gone.map(|key| (key.clone(), Value::Null));
+    let stays = after.iter().map(|(key, after)| {
+        (
+            key.clone(),
+            replacing(before.get(key).unwrap_or(&Value::Null), after),
+        )
+    });
+    gone.chain(stays).collect()
 }
 
 /// The revision that is meant.
@@ -182,6 +202,19 @@ mod tests {
         let missing = choose(&all, Some(4)).expect_err("there is none").to_string();
         assert_eq!(missing, "there is no revision 4; there are 2, 3, 5");
         assert!(choose(&entries(&[1]), None).is_err());
+    }
+
+    #[test]
+    fn what_is_said_of_pods_goes_back_as_a_whole() {
+        let before =
+            json!({"nodeSelector": {"a": "1", "b": "2"}, "env": [{"name": "A"}], "priorityClassName": "p"});
+        let after = json!({"nodeSelector": {"b": "3"}, "env": [{"name": "B"}]});
+        let patch = json!({
+            "nodeSelector": {"a": null, "b": "3"}, "env": [{"name": "B"}], "priorityClassName": null,
+        });
+        assert_eq!(replacing(&before, &after), patch);
+        assert_eq!(replacing(&Value::Null, &after), after);
+        assert_eq!(replacing(&before, &Value::Null), Value::Null);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! (`waterspout_worker`), which is the same in both forms and in a cluster.
 
 mod certificates;
+mod env;
 mod here;
 mod processes;
 mod progress;
@@ -152,6 +153,9 @@ fn fail(problem: &str) -> ExitCode {
 
 fn run_manifest(args: &RunArgs, manifest: &Manifest, components: Components) -> anyhow::Result<Outcome> {
     let workers = args.workers.unwrap_or(1);
+    if let Some(note) = env::note(&manifest.topology().spec.workers.template.env, args::has_variable) {
+        let _ = writeln!(std::io::stderr(), "note: {note}");
+    }
     let plan = plan(manifest, workers)?;
     let directory = RunDirectory::make(&plan)?;
     let base = base(&args.file)?;
@@ -250,5 +254,6 @@ pub(crate) fn graph(manifest: &Manifest) -> anyhow::Result<GraphSpec> {
         })?;
         script::put_files(&mut component.config, &files(map)?);
     }
+    env::put(&mut graph, &manifest.topology().spec.workers.template.env);
     Ok(graph)
 }

@@ -34,6 +34,9 @@ const PROGRAMS: Duration = Duration::from_secs(5);
 /// How soon one at which nothing is expected is looked at again.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// How soon one is looked at again of which no worker runs: the watches tell of its pods.
+const NOBODY: Duration = Duration::from_secs(120);
+
 /// What is to be written.
 #[derive(Default)]
 pub(super) struct Written {
@@ -117,6 +120,7 @@ impl Course<'_> {
             None => self.settings.traces.clone(),
         };
         let mounts = scripts::mounts(self.owner.name, &revision.spec);
+        let settings = revision.settings.clone().or_else(|| self.settings_of(&set));
         let workers = Workers {
             revision: &revision.id,
             image: &image,
@@ -125,6 +129,7 @@ impl Course<'_> {
             is_tls,
             traces: traces.as_ref(),
             scripts: &mounts,
+            settings: settings.unwrap_or_default(),
         };
         let copies = scripts::copies(&self.owner, &mounts, &self.world.config_maps);
         let lost = scripts::lost(self.world, &mounts, &copies);
@@ -312,7 +317,7 @@ impl Course<'_> {
             .world
             .objects
             .iter()
-            .filter(|there| !wanted(there) && !there.is_ending);
+            .filter(|there| there.kind.is_pruned() && !wanted(there) && !there.is_ending);
         self.written.remove = rest.cloned().collect();
         for mut desired in desired {
             let there = self.world.object(desired.kind.kind, &desired.name);
@@ -348,7 +353,11 @@ impl Course<'_> {
         let is_news =
             before.is_none_or(|before| (before.epoch, &before.release) != (status.epoch, &status.release));
         let is_waiting = standing.epoch > 0 && !standing.runs() || standing.progress.is_some() || is_news;
-        let look_again = if standing.release.as_ref().is_some_and(status::is_handing_over) {
+        let somebody_runs = self.world.pods.iter().any(|pod| pod.is_running);
+        let goes_on = somebody_runs || standing.release.is_some() || is_news || self.written.is_new_plan;
+        let look_again = if !goes_on {
+            NOBODY
+        } else if standing.release.as_ref().is_some_and(status::is_handing_over) {
             AT_ONCE
         } else if is_waiting || self.written.is_new_plan {
             SOON

@@ -272,7 +272,15 @@ spec:
         let manifest = Manifest::parse("t", MANIFEST).expect("it is right");
         let spec = manifest.graph_spec().clone();
         let graph = waterspout_core::graph::Graph::parse(spec.clone()).expect("it is right");
-        Revision::new(graph, spec, Delivery::default(), workers, None, None)
+        Revision::new(
+            graph,
+            spec,
+            Delivery::default(),
+            workers,
+            None,
+            crate::plan::settings::PodSettings::default(),
+            None,
+        )
     }
 
     fn pod(index: u32, uid: u64) -> PodView {

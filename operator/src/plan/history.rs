@@ -11,6 +11,7 @@ use waterspout_api::resource::Topology;
 
 use super::course::Course;
 use super::objects::{Owner, object, revision_name};
+use super::settings::PodSettings;
 use super::{Desired, There};
 use crate::owned::RESTARTED_ANNOTATION;
 
@@ -57,6 +58,12 @@ impl Course<'_> {
             .extend(stay.map(|(_, there)| format!("{KIND}/{}", there.name)));
     }
 
+    /// What the spec said of the pods of a revision, by the name of its entry.
+    pub(super) fn settings_of(&self, name: &str) -> Option<PodSettings> {
+        let entry = self.world.object(KIND, name)?;
+        serde_json::from_value(entry.body["data"]["spec"]["workers"].clone()).ok()
+    }
+
     /// Forgets nothing: it is not known what the spec asks for.
     pub(super) fn keep_history(&mut self) {
         let entries = self.world.objects.iter().filter(|there| there.kind.kind == KIND);
@@ -79,12 +86,14 @@ pub(super) fn entry(
 ) -> Desired {
     let spec = &topology.spec;
     let annotations = topology.metadata.annotations.as_ref();
+    let mut workers = json!(PodSettings::of(&spec.workers));
+    workers["image"] = json!(spec.workers.image);
     let data = there.map_or_else(
         || {
             json!({
                 "restartedAt": annotations.and_then(|annotations| annotations.get(RESTARTED_ANNOTATION)),
                 "spec": {
-                    "workers": {"image": spec.workers.image},
+                    "workers": workers,
                     "spouts": spec.spouts,
                     "bolts": spec.bolts,
                 },

@@ -21,6 +21,7 @@ mod pods;
 mod release;
 mod revision;
 mod scripts;
+mod settings;
 mod side_by_side;
 mod status;
 mod traces;
@@ -38,6 +39,7 @@ use crate::owned::{Kind, RESTARTED_ANNOTATION, REVISION_LABEL};
 use course::{Course, Wanted, Written};
 use objects::DIGEST_ANNOTATION;
 use revision::Revision;
+use settings::PodSettings;
 use status::Standing;
 
 pub(crate) use components::{Trouble, Troubles};
@@ -269,6 +271,7 @@ fn wish(
         spec.delivery.to_plan(),
         workers.replicas,
         workers.image.clone(),
+        PodSettings::of(workers),
         restarted.map(String::as_str),
     );
     let size = plan_size(owner.name, &revision);

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::identity::{self, TLS_ANNOTATION};
 use super::scripts::{self, Mount};
+use super::settings::PodSettings;
 use super::traces::{TRACES_ANNOTATION, Traces};
 
 use crate::owned::{IMAGE_ANNOTATION, Kind, MANAGED_LABEL, MANAGER, REVISION_LABEL, TOPOLOGY_LABEL};
@@ -55,6 +56,8 @@ pub(crate) struct Workers<'a> {
     pub(crate) traces: Option<&'a Traces>,
     /// The files of scripts.
     pub(crate) scripts: &'a [Mount],
+    /// What the spec says of them.
+    pub(crate) settings: PodSettings,
 }
 
 /// An object as it should be.
@@ -262,7 +265,7 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
     ];
     volumes.extend(scripts::volumes(workers.scripts));
     volumes.extend(workers.is_tls.then(|| identity::volume(owner)));
-    let rest = json!({
+    let mut rest = json!({
         "spec": {
             "replicas": workers.replicas,
             "serviceName": name,
@@ -301,6 +304,7 @@ fn stateful_set(owner: &Owner<'_>, workers: &Workers<'_>) -> Desired {
             },
         },
     });
+    workers.settings.put_into(&mut rest["spec"]["template"]);
     let mut desired = object(owner, "StatefulSet", name, Some(workers.revision), rest);
     desired.body["metadata"]["annotations"] = json!({IMAGE_ANNOTATION: workers.image});
     if workers.is_tls {
@@ -397,6 +401,7 @@ mod tests {
             is_tls: true,
             traces: None,
             scripts: &[],
+            settings: PodSettings::default(),
         };
         let mut objects = of_topology(&owner);
         objects.extend(of_revision(&owner, &workers));

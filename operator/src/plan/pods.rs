@@ -42,6 +42,8 @@ pub(crate) enum Reason {
     Unschedulable,
     /// The API server refuses the pod: a quota, a policy.
     PodsRefused,
+    /// What the spec says of the pod names something that is not there.
+    SettingsMissing,
     /// The worker's container ends again and again.
     WorkersFail,
 }
@@ -53,6 +55,7 @@ impl Reason {
             Self::ImageUnavailable => "ImageUnavailable",
             Self::Unschedulable => "Unschedulable",
             Self::PodsRefused => "PodsRefused",
+            Self::SettingsMissing => "SettingsMissing",
             Self::WorkersFail => "WorkersFail",
         }
     }
@@ -156,10 +159,16 @@ fn trouble(name: &str, pod: &Pod) -> Option<Trouble> {
         if reason == "CrashLoopBackOff" || last.is_some() {
             return Some(failing(name, last.as_deref().unwrap_or(reason)));
         }
-        if reason == "CreateContainerError"
-            || reason == "CreateContainerConfigError"
-            || reason == "RunContainerError"
-        {
+        if reason == "CreateContainerConfigError" {
+            let why = quote(waiting.message.as_deref().unwrap_or(reason));
+            return Some(Trouble {
+                reason: Reason::SettingsMissing,
+                message: format!(
+                    "pod '{name}' waits for what 'spec.workers.template.env' names: {why}; make it, or name another one"
+                ),
+            });
+        }
+        if reason == "CreateContainerError" || reason == "RunContainerError" {
             let why = quote(waiting.message.as_deref().unwrap_or(reason));
             return Some(failing(name, &why));
         }
@@ -211,6 +220,13 @@ mod tests {
             (
                 waiting("CrashLoopBackOff", "back-off 10s"),
                 Some((Reason::WorkersFail, "ended (exit code 78: error: no plan)")),
+            ),
+            (
+                waiting("CreateContainerConfigError", "secret \"keys\" not found"),
+                Some((
+                    Reason::SettingsMissing,
+                    "names: secret \"keys\" not found; make it",
+                )),
             ),
             (waiting("ContainerCreating", ""), None),
             (

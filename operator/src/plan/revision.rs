@@ -8,6 +8,8 @@
 use waterspout_core::graph::{Graph, GraphSpec};
 use waterspout_core::plan::{Delivery, ParsedPlan};
 
+use super::settings::PodSettings;
+
 /// One revision of a topology, with the numbers that its next plan takes.
 #[derive(Debug, Clone)]
 pub(crate) struct Revision {
@@ -19,25 +21,29 @@ pub(crate) struct Revision {
     pub(crate) workers: u32,
     /// The image that the spec asks for.
     pub(crate) image: Option<String>,
+    /// What the spec says of its pods, where it is the spec's own.
+    pub(crate) settings: Option<PodSettings>,
 }
 
 impl Revision {
-    /// The revision of a graph that was checked, in an image. `restarted` tells one from another that is the same otherwise.
+    /// The revision of a graph that was checked, in an image and in such pods. `restarted` tells one from another that is the same otherwise.
     pub(crate) fn new(
         graph: Graph,
         spec: GraphSpec,
         delivery: Delivery,
         workers: u32,
         image: Option<String>,
+        settings: PodSettings,
         restarted: Option<&str>,
     ) -> Self {
         Self {
-            id: id(&spec, image.as_deref(), restarted),
+            id: id(&spec, image.as_deref(), &settings, restarted),
             graph,
             spec,
             delivery,
             workers,
             image,
+            settings: Some(settings),
         }
     }
 
@@ -50,18 +56,23 @@ impl Revision {
             delivery,
             workers,
             image: None,
+            settings: None,
         }
     }
 }
 
-/// The name of a graph in an image: the upper half of XXH3 of its JSON and, if one is named, the image, and since when it
-/// was to be started anew.
-fn id(spec: &GraphSpec, image: Option<&str>, restarted: Option<&str>) -> String {
+/// The name of a graph in an image: the upper half of XXH3 of its JSON and, if one is named, the image, what is said of the
+/// pods, if anything is, and since when it was to be started anew.
+fn id(spec: &GraphSpec, image: Option<&str>, settings: &PodSettings, restarted: Option<&str>) -> String {
     let mut text = serde_json::to_string(spec).expect("a graph has text keys only");
     if let Some(image) = image {
         // JSON as it is written here has no line break.
         text.push('\n');
         text.push_str(image);
+    }
+    if let Some(settings) = settings.to_text() {
+        text.push_str("\n\n\n");
+        text.push_str(&settings);
     }
     if let Some(restarted) = restarted {
         text.push_str("\n\n");

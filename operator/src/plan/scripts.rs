@@ -66,16 +66,20 @@ pub(crate) struct Mount {
 
 /// The ConfigMaps that a topology's scripts come from.
 pub(crate) fn sources(spec: &TopologySpec) -> BTreeSet<String> {
-    let Ok(graph) = spec.graph_spec() else {
-        return BTreeSet::new();
-    };
-    let named = graph.components.iter().filter_map(source);
-    named.map(|(name, _)| name.to_owned()).collect()
+    let of_spouts = spec.spouts.iter().map(|spout| &spout.script);
+    let scripts = of_spouts
+        .chain(spec.bolts.iter().map(|bolt| &bolt.script))
+        .flatten();
+    let maps = scripts.filter_map(|script| script.config_map.as_ref());
+    maps.map(|map| map.name.clone()).collect()
 }
 
 /// Whether code of a topology is run by other programs.
 pub(super) fn has_programs(spec: &TopologySpec) -> bool {
-    spec.graph_spec().is_ok_and(|graph| needs_programs(&graph))
+    let mut spouts = spec.spouts.iter();
+    let mut bolts = spec.bolts.iter();
+    spouts.any(|spout| spout.script.is_some() || spout.command.is_some())
+        || bolts.any(|bolt| bolt.script.is_some() || bolt.command.is_some())
 }
 
 fn needs_programs(graph: &GraphSpec) -> bool {

@@ -2,6 +2,7 @@
 
 mod identity;
 mod scripts;
+mod settings;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
@@ -274,6 +275,20 @@ fn a_new_topology_gets_its_objects_then_its_plan_and_then_rest() {
     assert_eq!(toy.condition("Ready"), ("True".to_owned(), "Running".to_owned()));
     assert_eq!(toy.plan().map(|plan| plan.members.len()), Some(2));
     assert!(toy.turn().is_empty());
+}
+
+#[test]
+fn a_topology_of_which_no_worker_runs_is_left_to_the_watches() {
+    let mut toy = Toy::new(words(2, 10));
+    toy.turn();
+    for pod in &mut toy.pods {
+        pod.is_running = false;
+    }
+    toy.topology.status = Some(toy.decide().status);
+    assert_eq!(toy.condition("Ready").0, "False");
+    assert!(toy.decide().look_again >= Duration::from_secs(60));
+    toy.pods[0].is_running = true;
+    assert_eq!(toy.decide().look_again, SOON);
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod parts;
 mod places;
 mod processes;
 mod programs;
+mod rights;
 mod up;
 
 use std::io::Write;
@@ -75,6 +76,11 @@ pub(crate) enum ClusterCommand {
     Kubeconfig,
     /// Say what runs; fails unless all does
     Status,
+    /// Fail if the chart gives rights that nobody has used since the cluster is up
+    ///
+    /// Compares the roles of operator and workers with the API server's audit log. `cargo xtask test` does so after a run of all
+    /// tests; after any other run, rights are missing in the log.
+    Audit,
     /// Kill a part with -9, and leave it so until it is started
     Stop {
         /// Such as `apiserver`, `etcd` or `kubelet-1`
@@ -127,6 +133,7 @@ pub(crate) fn cluster(workspace: &Workspace, command: &ClusterCommand) -> anyhow
             print(&places.kubeconfig().to_string_lossy())
         }
         ClusterCommand::Status => status(workspace, &places),
+        ClusterCommand::Audit => rights::check(workspace, &places, 0),
         ClusterCommand::Stop { part } => {
             let _lock = lock(workspace, &places)?;
             require_part(&places, *part)?;
@@ -197,6 +204,16 @@ pub(crate) fn base_images(workspace: &Workspace) -> anyhow::Result<[PathBuf; 2]>
         images::make_base(workspace, &places, None)?,
         interpreters::make_base(workspace, &places, None)?,
     ])
+}
+
+/// How much the API server has noted yet.
+pub(crate) fn noted(workspace: &Workspace) -> u64 {
+    rights::mark(&places(workspace))
+}
+
+/// Fails if the chart gives rights that nobody has used since so much was noted.
+pub(crate) fn check_rights(workspace: &Workspace, since: u64) -> anyhow::Result<()> {
+    rights::check(workspace, &places(workspace), since)
 }
 
 /// How the cluster of this target folder is reached when it is up.

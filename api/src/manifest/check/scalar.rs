@@ -57,6 +57,10 @@ impl Checker<'_> {
                     None,
                 );
             }
+            if Rule::parse(rule).is_some_and(|rule| rule.forbids(text)) {
+                let message = format!("{} cannot be `{}`", at.name, short(text));
+                self.fault(node.span, message, rule_text(schema, rule));
+            }
         }
     }
 
@@ -84,6 +88,13 @@ impl Checker<'_> {
         }
         Value::Number(number.clone())
     }
+}
+
+/// What a rule of a schema says, where it is broken.
+fn rule_text(schema: &Value, rule: &str) -> Option<String> {
+    let mut rules = schema.get("x-kubernetes-validations")?.as_array()?.iter();
+    let found = rules.find(|found| found["rule"] == rule)?;
+    Some(format!("it {}", found["message"].as_str()?))
 }
 
 /// Whether a number is less than a limit. One that is no `i64` is huge, or hugely negative.
