@@ -1,5 +1,6 @@
 //! Decisions about whole worlds: a toy cluster does what is decided, and its pods and workers follow at once.
 
+mod numbers;
 mod scripts;
 
 use k8s_openapi::jiff::Timestamp;
