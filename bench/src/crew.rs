@@ -262,6 +262,8 @@ fn plan(workload: &Workload) -> anyhow::Result<Plan> {
         hash_seed: 0,
         rests: false,
         inherits: None,
+        numbers_since: Epoch(0),
+        ancestors: Vec::new(),
         complete: false,
     };
     if let Err(faults) = Graph::parse(plan.graph.clone()) {

@@ -16,6 +16,7 @@ pub mod link;
 pub mod placement;
 pub mod plan;
 pub mod position;
+pub mod renumbering;
 pub mod routing;
 pub mod succession;
 pub mod value;

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::epoch::{Epoch, Inheritance, Member, PlanHead};
+use crate::epoch::{Ancestor, Epoch, Inheritance, Member, Numbers, PlanHead};
 use crate::graph::{Graph, GraphFault, GraphSpec};
 use crate::placement::WorkerIndex;
 
@@ -49,10 +49,21 @@ pub struct Plan {
     /// Where tasks get their states from, if this revision takes over from another one with this epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inherits: Option<Box<Inheritance>>,
+    /// The first epoch with these numbers of tasks; 0 for those that the revision began with.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub numbers_since: Epoch,
+    /// Other numbers that plans had since the last epoch known to be started, that one included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<Ancestor>,
     /// All bounded spouts have ended and all is worked off: a worker that starts has nothing to do. Setting it is no
     /// change that anybody carries out, so the epoch stays.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub complete: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_first(since: &Epoch) -> bool {
+    since.0 == 0
 }
 
 /// How tuples are tracked.
@@ -162,6 +173,17 @@ impl Plan {
             drain_timeout_ms: self.delivery.drain_timeout_ms,
             rests: self.rests,
             inherits: self.inherits.clone(),
+            numbers: self.numbers(),
+            ancestors: self.ancestors.clone(),
+        }
+    }
+
+    /// How many tasks each component has, and since when.
+    pub fn numbers(&self) -> Numbers {
+        let components = self.graph.components.iter();
+        Numbers {
+            since: self.numbers_since,
+            of: components.map(|component| component.replicas).collect(),
         }
     }
 
@@ -231,6 +253,15 @@ impl ParsedPlan {
         {
             return wrong(format!("worker {} is asked and given up", worker.0));
         }
+        for ancestor in &plan.ancestors {
+            let components = plan.graph.components.len();
+            if (ancestor.numbers.of.len(), ancestor.handing.len()) != (components, components) {
+                return wrong("it follows one with other components".to_owned());
+            }
+            if ancestor.numbers.since == plan.numbers_since {
+                return wrong("its numbers of tasks are those of one that it follows".to_owned());
+            }
+        }
         if let Some(inherits) = &plan.inherits {
             let stranger = inherits.states.iter().find(|state| {
                 state.task.0 >= graph.task_count() || !inherits.workers.contains_key(&state.at)
@@ -245,7 +276,7 @@ impl ParsedPlan {
         Ok(Self { plan, graph })
     }
 
-    /// This plan in another epoch: who runs what is as `head` says, all else stays.
+    /// This plan in another epoch: who runs what, and how many tasks each component has, is as `head` says, all else stays.
     ///
     /// # Errors
     /// If `head` does not fit the graph.
@@ -259,6 +290,12 @@ impl ParsedPlan {
         plan.placement = head.placement.clone();
         plan.active = head.active;
         plan.rests = head.rests;
+        plan.numbers_since = head.numbers.since;
+        plan.ancestors.clone_from(&head.ancestors);
+        // A head of a worker that knows of no other numbers has none.
+        for (component, tasks) in plan.graph.components.iter_mut().zip(&head.numbers.of) {
+            component.replicas = *tasks;
+        }
         plan.inherits.clone_from(&head.inherits);
         plan.delivery.drain_timeout_ms = head.drain_timeout_ms;
         Self::new(plan)

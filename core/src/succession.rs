@@ -15,6 +15,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::component::{count, file, generator, rust, script};
+use crate::epoch::Handing;
 use crate::graph::{Component, Graph, Grouping, Role, TaskId};
 use crate::hash::{KEY_GROUPS, owner};
 
@@ -141,6 +142,20 @@ pub fn heirs(old: &Graph, new: &Graph) -> Vec<Heir> {
         }
     }
     heirs
+}
+
+/// What the tasks of each component hand to those that come after them when their number changes and nothing else.
+pub fn handing(graph: &Graph) -> Vec<Handing> {
+    let handing = |component: &Component| {
+        if !keeps_state(component) {
+            Handing::Nothing
+        } else if component.role == Role::Bolt && is_divided_by_key(graph, component) {
+            Handing::Keys
+        } else {
+            Handing::All
+        }
+    };
+    graph.components().iter().map(handing).collect()
 }
 
 fn crossing(old: &Graph, new: &Graph, component: &Component) -> Crossing {

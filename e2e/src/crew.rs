@@ -12,8 +12,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use waterspout_api::manifest::Manifest;
 use waterspout_core::epoch::{Epoch, Inheritance, Inherited, Member, pod_uid, whom_to_ask};
+use waterspout_core::graph::{Graph, GraphSpec};
 use waterspout_core::placement::{WorkerIndex, place};
 use waterspout_core::plan::{PLAN_VERSION, ParsedPlan, Plan};
+use waterspout_core::renumbering::renumber;
 use waterspout_core::succession::heirs;
 
 use crate::program::{children, program};
@@ -80,6 +82,8 @@ impl Crew {
             hash_seed: 0,
             rests: false,
             inherits: None,
+            numbers_since: Epoch(0),
+            ancestors: Vec::new(),
             complete: false,
         };
         Self {
@@ -184,6 +188,19 @@ impl Crew {
             .count()
     }
 
+    /// Changes how many tasks a component has, and waits until the change is carried out.
+    ///
+    /// # Panics
+    /// If there is no such component.
+    pub fn renumber(&mut self, component: &str, tasks: u32) {
+        let mut graph = self.plan.graph.clone();
+        let mut components = graph.components.iter_mut();
+        let component = components.find(|known| known.name == component);
+        component.expect("there is one").replicas = tasks;
+        self.write_of(graph, self.workers(), true);
+        self.wait_started();
+    }
+
     /// Writes a plan with so many workers, and starts those that do not run. Does not wait.
     pub fn change(&mut self, workers: u32, active: bool) {
         self.write(workers, active);
@@ -208,6 +225,11 @@ impl Crew {
 
     /// Writes a plan with so many workers.
     fn write(&mut self, workers: u32, active: bool) {
+        self.write_of(self.plan.graph.clone(), workers, active);
+    }
+
+    /// Writes a plan of a graph that is the one before but for how many tasks components have.
+    fn write_of(&mut self, spec: GraphSpec, workers: u32, active: bool) {
         let indexes: Vec<WorkerIndex> = (0..workers).map(WorkerIndex).collect();
         let before = self.plan.head();
         let epoch = Epoch(before.epoch.0 + 1);
@@ -221,11 +243,14 @@ impl Crew {
                 })
             })
             .collect();
-        let graph =
-            waterspout_core::graph::Graph::parse(self.plan.graph.clone()).expect("the graph is right");
+        let graph = Graph::parse(spec.clone()).expect("the graph is right");
+        let numbering = renumber(&self.plan, &graph, epoch, before.epoch);
+        self.plan.graph = spec;
         self.plan.epoch = epoch;
         self.plan.ask = whom_to_ask([&before], &members, &[]);
-        self.plan.placement = place(&graph, &indexes, &self.plan.placement);
+        self.plan.placement = place(&graph, &indexes, &numbering.places);
+        self.plan.numbers_since = numbering.since;
+        self.plan.ancestors = numbering.ancestors;
         self.plan.members = members;
         self.plan.active = active;
         ParsedPlan::new(self.plan.clone()).expect("the plan is right");

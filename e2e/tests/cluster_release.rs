@@ -18,8 +18,8 @@ use waterspout_e2e::{
     KEYS, RedisServer, assert_keys_counted, key_counts, produce_keys, wait_for, waterspout,
 };
 
-/// `out` is the address of the sink, `tasks` the number of its tasks.
-fn manifest(address: &str, out: &str, tasks: u32, workers: u32) -> String {
+/// `out` is the address of the sink, `version` tells one revision from another.
+fn manifest(address: &str, out: &str, version: u32, workers: u32) -> String {
     format!(
         "
 apiVersion: waterspout.dev/v1alpha1
@@ -41,7 +41,7 @@ spec:
     count: {{by: [key]}}
     streams: [{{fields: [key, count]}}]
   - name: out
-    replicas: {tasks}
+    stateVersion: {version}
     inputs: [{{from: count}}]
     {out}
 "

@@ -259,6 +259,8 @@ fn plan_of(manifest: &str) -> Plan {
         hash_seed: 0,
         rests: false,
         inherits: None,
+        numbers_since: Epoch(0),
+        ancestors: Vec::new(),
         complete: false,
     }
 }

@@ -1,4 +1,4 @@
-//! The number of workers changes while a topology runs: nothing is lost, nothing arrives twice, and counts go on.
+//! The numbers of workers and of tasks change while a topology runs: nothing is lost, nothing arrives twice, and counts go on.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![allow(
@@ -35,6 +35,8 @@ apiVersion: waterspout.dev/v1alpha1
 kind: Topology
 metadata: {{name: scale}}
 spec:
+  # What is in flight is worked off in time also where there is little of it.
+  delivery: {{maxPending: 2000, drainTimeout: 20s}}
   spouts:
   - name: in
     replicas: 3
@@ -58,6 +60,19 @@ spec:
     let producer = produce_keys(&redis, &stop, 100, Duration::from_millis(10));
     let mut connection = redis.connect();
     let length = |connection: &mut redis::Connection| -> usize { connection.xlen("out").unwrap() };
+    let mut pods: Option<Vec<u32>> = None;
+    for tasks in [7, 1, 3] {
+        let before = length(&mut connection);
+        wait_for("tuples to flow", Duration::from_secs(20), || {
+            (length(&mut connection) > before + 1_000).then_some(())
+        });
+        let began = Instant::now();
+        crew.renumber("count", tasks);
+        println!("to {tasks} tasks in {:.2} s", began.elapsed().as_secs_f64());
+        let now: Vec<u32> = (0..2).filter_map(|worker| crew.process(worker)).collect();
+        // No process ends for it.
+        assert_eq!(*pods.get_or_insert(now.clone()), now);
+    }
     for workers in [4, 1, 3, 2] {
         let before = length(&mut connection);
         wait_for("tuples to flow", Duration::from_secs(20), || {
@@ -70,6 +85,14 @@ spec:
             began.elapsed().as_secs_f64()
         );
         assert!(moved > 0);
+    }
+    // Spouts, too, and while workers come and go.
+    for (component, tasks) in [("in", 5), ("count", 6), ("in", 1), ("count", 2)] {
+        crew.renumber(component, tasks);
+        let before = length(&mut connection);
+        wait_for("tuples to flow", Duration::from_secs(60), || {
+            (length(&mut connection) > before + 500).then_some(())
+        });
     }
     stop.store(true, Ordering::SeqCst);
     let ids = producer.join().unwrap();

@@ -13,6 +13,8 @@ pub(crate) enum Mutation {
     NoFence,
     /// A drain is said to be over at once.
     NoDrain,
+    /// Tasks of two numberings are taken for each other.
+    MixNumberings,
 }
 
 /// Whether the rule is taken out.

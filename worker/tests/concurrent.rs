@@ -99,6 +99,8 @@ fn run(count: u64) -> Result<Ended, WorkerError> {
         hash_seed: 0,
         rests: false,
         inherits: None,
+        numbers_since: Epoch(0),
+        ancestors: Vec::new(),
         complete: false,
     };
     let file = directory.path().join("plan.json");

@@ -232,6 +232,8 @@ fn run(components: Vec<ComponentSpec>, placement: &[u32], delivery: Delivery) ->
         hash_seed: 0,
         rests: false,
         inherits: None,
+        numbers_since: Epoch(0),
+        ancestors: Vec::new(),
         complete: false,
     };
     ParsedPlan::new(plan.clone()).unwrap();

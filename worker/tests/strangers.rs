@@ -112,6 +112,8 @@ fn plan() -> Plan {
         hash_seed: 0,
         rests: false,
         inherits: None,
+        numbers_since: Epoch(0),
+        ancestors: Vec::new(),
         complete: false,
     }
 }

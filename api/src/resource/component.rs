@@ -38,7 +38,8 @@ pub struct SpoutSpec {
     /// revision.
     #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
     pub name: String,
-    /// How many tasks of it run: 1 to 1024, 1 by default. Changing it makes a new revision.
+    /// How many tasks of it run: 1 to 1024, 1 by default. Changing it starts a new epoch: where the tasks were goes over to the new
+    /// ones, and nothing is restarted. A spout of your own must know how to share positions out, or it begins anew.
     #[serde(default = "super::one")]
     #[schemars(range(min = 1, max = 1024))]
     pub replicas: u32,
@@ -97,7 +98,8 @@ pub struct BoltSpec {
     /// revision.
     #[schemars(length(max = 63), extend("pattern" = NAME_PATTERN))]
     pub name: String,
-    /// How many tasks of it run: 1 to 1024, 1 by default. Changing it makes a new revision.
+    /// How many tasks of it run: 1 to 1024, 1 by default. Changing it starts a new epoch: what the tasks keep by key is divided
+    /// among the new ones, and nothing is restarted.
     #[serde(default = "super::one")]
     #[schemars(range(min = 1, max = 1024))]
     pub replicas: u32,

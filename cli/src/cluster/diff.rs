@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use serde_json::json;
 use similar::TextDiff;
 use waterspout_api::resource::{ReleaseStrategy, TopologySpec};
+use waterspout_core::graph::Graph;
 use waterspout_core::succession::{Crossing, Heritage, succession};
 use waterspout_worker::component::Components;
 
@@ -73,11 +74,11 @@ fn change(before: &TopologySpec, after: &TopologySpec) -> anyhow::Result<Change>
         return Ok(Change::None);
     }
     let graphs = (before.graph_spec()?, after.graph_spec()?);
-    if graphs.0 == graphs.1 && pods(before) == pods(after) {
+    if graphs.0.is_but_for_numbers(&graphs.1) && pods(before) == pods(after) {
         return Ok(Change::InPlace);
     }
-    let new = after
-        .graph()
+    // Numbers of tasks change once the new revision runs.
+    let new = Graph::parse(graphs.1.numbered_as(&graphs.0))
         .map_err(|_| anyhow!("the manifest's graph is wrong"))?;
     let states = match before.graph() {
         Ok(old) => succession(&old, &new),
@@ -187,6 +188,13 @@ mod tests {
         assert!(
             small.contains("get a new revision") && small.contains("'count' goes on"),
             "{small}"
+        );
+        let mut tasks = spec(1, "a", 2);
+        tasks.bolts[0].replicas = 5;
+        let tasks = words(&tasks);
+        assert!(
+            tasks.ends_with("'words' would change while it runs; nothing is started anew"),
+            "{tasks}"
         );
         let other = words(&spec(2, "b", 2));
         let verdict = "topology 'words' would get a new revision, beside the one that runs

@@ -125,9 +125,10 @@ pub(super) async fn go_back(session: &Session, name: &str, to: Option<i64>) -> a
     let entry = choose(&entries, to)?;
     let data = entry.data.as_ref().map(|data| &data.0);
     let data = data.context("the revision is empty; the operator did not write it")?;
+    let now = serde_json::to_value(&topology.spec).context("write the spec")?;
     let mut body = json!({
         "metadata": {"annotations": {RESTARTED_ANNOTATION: data["restartedAt"]}},
-        "spec": data["spec"],
+        "spec": numbered_as(&data["spec"], &now),
     });
     let workers = json!(topology.spec.workers);
     for field in ["resources", "template"] {
@@ -157,6 +158,21 @@ fn replacing(before: &Value, after: &Value) -> Value {
     gone.chain(stays).collect()
 }
 
+/// What an earlier revision was, with the numbers of tasks that components have now: they apply to whatever runs.
+fn numbered_as(before: &Value, now: &Value) -> Value {
+    let mut spec = before.clone();
+    for role in ["spouts", "bolts"] {
+        let known = now[role].as_array().into_iter().flatten();
+        for component in spec[role].as_array_mut().into_iter().flatten() {
+            let mut known = known.clone();
+            if let Some(same) = known.find(|known| known["name"] == component["name"]) {
+                component["replicas"] = same["replicas"].clone();
+            }
+        }
+    }
+    spec
+}
+
 /// The revision that is meant.
 fn choose(entries: &[ControllerRevision], to: Option<i64>) -> anyhow::Result<&ControllerRevision> {
     let numbers: Vec<String> = entries.iter().map(|entry| entry.revision.to_string()).collect();
@@ -178,6 +194,20 @@ fn choose(entries: &[ControllerRevision], to: Option<i64>) -> anyhow::Result<&Co
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn going_back_leaves_the_numbers_of_tasks_as_they_are() {
+        let before = json!({"workers": {"image": "one"}, "spouts": [{"name": "in", "replicas": 1}],
+            "bolts": [{"name": "gone", "replicas": 2}, {"name": "count", "replicas": 3, "stateVersion": 1}]});
+        let now = json!({"spouts": [{"name": "in", "replicas": 4}],
+            "bolts": [{"name": "count", "replicas": 5, "stateVersion": 2}]});
+        let back = numbered_as(&before, &now);
+        assert_eq!(
+            back,
+            json!({"workers": {"image": "one"}, "spouts": [{"name": "in", "replicas": 4}],
+                "bolts": [{"name": "gone", "replicas": 2}, {"name": "count", "replicas": 5, "stateVersion": 1}]})
+        );
+    }
 
     fn entries(numbers: &[i64]) -> Vec<ControllerRevision> {
         let entry = |number: &i64| {

@@ -213,6 +213,8 @@ fn plan(manifest: &Manifest, workers: u32) -> anyhow::Result<Plan> {
         hash_seed: 0,
         rests: false,
         inherits: None,
+        numbers_since: Epoch(0),
+        ancestors: Vec::new(),
         complete: false,
     })
 }

@@ -77,7 +77,7 @@ impl Round {
             .any(|worker| self.waits_for(worker))
     }
 
-    fn order(&self) -> Order {
+    fn order(&self, lacks: impl Fn(Mutation) -> bool) -> Order {
         let started = newest_start(&self.reports);
         match self.step {
             Step::Open => Order::Open,
@@ -87,21 +87,21 @@ impl Round {
                 wave: self.wave,
             },
             Step::HandOver => Order::HandOver {
-                moves: self.moves(),
+                moves: self.moves(lacks),
                 started,
             },
             Step::Commit => Order::Commit,
             Step::Finish => Order::Finish {
                 committed: self.base.as_ref().map_or(self.ballot, |base| base.ballot),
-                moves: self.moves(),
+                moves: self.moves(lacks),
                 started,
             },
             Step::Start => Order::Start,
         }
     }
 
-    fn moves(&self) -> Vec<super::Move> {
-        find_moves(&self.plan, self.base.as_ref(), &self.reports)
+    fn moves(&self, lacks: impl Fn(Mutation) -> bool) -> Vec<super::Move> {
+        find_moves(&self.plan, self.base.as_ref(), &self.reports, lacks)
     }
 
     /// Whether what each worker sent is what the other end received: then nothing is between them. One wave is
@@ -191,7 +191,7 @@ impl Machine {
             let message = Message::Order {
                 ballot: asking.ballot,
                 plan: asking.plan.clone(),
-                order: asking.order(),
+                order: asking.order(|mutation| self.lacks(mutation)),
             };
             self.send(worker, message);
         }

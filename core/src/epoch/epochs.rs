@@ -36,10 +36,15 @@ impl Machine {
     pub(super) fn join_empty(&mut self, committed: Committed) {
         let epoch = committed.epoch();
         let tasks = committed.plan.tasks_of(self.me);
-        let tasks = tasks.map(|task| Installation { task, copy: None }).collect();
+        let empty = |task| Installation {
+            task,
+            copies: Vec::new(),
+        };
+        let tasks = tasks.map(empty).collect();
         self.out.push(Action::Open(committed.plan.clone()));
         self.out.push(Action::Install {
             ballot: committed.ballot,
+            plan: committed.plan.clone(),
             tasks,
         });
         self.opening.take_if(|opening| opening.epoch() <= epoch);

@@ -8,10 +8,11 @@
 
 use std::collections::BTreeSet;
 
-use super::io::{Action, Installation};
+use super::io::Action;
 use super::machine::Machine;
 use super::member::Stage;
 use super::message::Answer;
+use super::moves::{copy_of, installations};
 use super::mutation::Mutation;
 use super::plan::PlanHead;
 use super::types::{Ballot, Committed, CopyId, Epoch, Move, Source, TaskId, WorkerIndex};
@@ -89,14 +90,16 @@ impl Machine {
     }
 
     fn begin_moving(&mut self, ballot: Ballot, moves: Vec<Move>, joins: Option<Committed>, finishes: bool) {
-        let tasks: Vec<TaskId> = moves
-            .iter()
-            .filter(|step| step.from == Source::Owner(self.me))
-            .map(|step| step.task)
-            .collect();
+        // One may go to several workers. All are of the numbering that runs here.
+        let own = moves.iter().filter(|step| step.from == Source::Owner(self.me));
+        let tasks: BTreeSet<(Epoch, TaskId)> = own.map(|step| (step.since, step.task)).collect();
         let freezing = !tasks.is_empty();
-        if freezing {
-            self.out.push(Action::Snapshot { tasks, tag: ballot });
+        if let Some(&(since, _)) = tasks.first() {
+            self.out.push(Action::Snapshot {
+                tasks: tasks.into_iter().map(|(_, task)| task).collect(),
+                since,
+                tag: ballot,
+            });
         }
         let waits_for = moves
             .iter()
@@ -104,14 +107,14 @@ impl Machine {
             .filter_map(|step| copy_of(step, ballot))
             .filter(|copy| !self.copies.contains(copy))
             .collect();
-        self.stage = Stage::Moving(Moving {
+        self.stage = Stage::Moving(Box::new(Moving {
             moves,
             joins,
             finishes,
             freezing,
             installing: false,
             waits_for,
-        });
+        }));
         for peer in self.links.keys().copied().collect::<Vec<_>>() {
             self.resend_copies(peer);
         }
@@ -125,7 +128,7 @@ impl Machine {
         let (Some(ballot), Some(moves)) = (self.promised, self.moves_under_way()) else {
             return;
         };
-        let copies: Vec<_> = moves
+        let copies: BTreeSet<_> = moves
             .iter()
             .filter(|step| step.to == peer)
             .filter(|step| match step.from {
@@ -162,18 +165,12 @@ impl Machine {
         }
         let me = self.me;
         let frozen = moving.moves.iter().filter(|step| step.from == Source::Owner(me));
-        let frozen: Vec<_> = frozen
-            .map(|step| {
-                (
-                    CopyId {
-                        task: step.task,
-                        tag: ballot,
-                    },
-                    step.to,
-                )
-            })
+        let frozen: BTreeSet<_> = frozen
+            .filter_map(|step| Some((copy_of(step, ballot)?, step.to)))
             .collect();
-        for (copy, to) in frozen {
+        for &(copy, to) in &frozen {
+            // It may be for tasks of another numbering that begin here.
+            moving.waits_for.remove(&copy);
             self.copies.insert(copy);
             if self.links.contains_key(&to) {
                 self.out.push(Action::SendCopy { to, ballot, copy });
@@ -210,23 +207,17 @@ impl Machine {
         if moving.freezing || moving.installing || !moving.waits_for.is_empty() {
             return;
         }
-        let me = self.me;
-        let tasks: Vec<_> = moving
-            .moves
-            .iter()
-            .filter(|step| step.to == me)
-            .map(|step| Installation {
-                task: step.task,
-                copy: copy_of(step, ballot),
-            })
-            .collect();
+        let Some(plan) = self.promised_plan.clone() else {
+            return;
+        };
+        let tasks = installations(&plan, &moving.moves, self.me, ballot);
         if tasks.is_empty() {
             self.complete_moving();
         } else {
             moving.installing = true;
             // What was prepared for another ballot is replaced.
             self.ready = None;
-            self.out.push(Action::Install { ballot, tasks });
+            self.out.push(Action::Install { ballot, plan, tasks });
         }
     }
 
@@ -234,6 +225,7 @@ impl Machine {
         let Stage::Moving(moving) = std::mem::replace(&mut self.stage, Stage::Committed) else {
             return;
         };
+        let moving = *moving;
         self.moved = moving.moves;
         if moving.finishes {
             if let Some(joins) = moving.joins {
@@ -256,14 +248,4 @@ impl Machine {
             self.answer_promised(Answer::Ready);
         }
     }
-}
-
-/// The copy that a move brings; none if the task starts empty.
-fn copy_of(step: &Move, ballot: Ballot) -> Option<CopyId> {
-    let tag = match step.from {
-        Source::Owner(_) => ballot,
-        Source::Copy { tag, .. } => tag,
-        Source::Nothing => return None,
-    };
-    Some(CopyId { task: step.task, tag })
 }

@@ -113,12 +113,13 @@ pub enum Event {
 }
 
 /// A task that gets state before its epoch is committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Installation {
     /// The task.
     pub task: TaskId,
-    /// The copy it starts with; none: it starts empty.
-    pub copy: Option<CopyId>,
+    /// The copies it starts with; none: it starts empty. Those of another numbering are of its parents: it takes its part of
+    /// each.
+    pub copies: Vec<CopyId>,
 }
 
 /// Why a worker ends its process.
@@ -190,11 +191,13 @@ pub enum Action {
         timeout_ms: u64,
     },
     /// Freeze these running tasks: from here on they apply nothing, and nothing is emitted for them. Keep a copy of
-    /// each (state, held tuples, a spout's position and undelivered roots) under its task and `tag`. A task that is
+    /// each (state, held tuples, a spout's position and undelivered roots) under its task, `since` and `tag`. A task that is
     /// frozen already gives the same state again. Answer [`Event::Snapshotted`].
     Snapshot {
         /// The tasks.
         tasks: Vec<TaskId>,
+        /// Since when they are numbered so: by the plan that runs.
+        since: Epoch,
         /// The ballot; with each task it names a copy.
         tag: Ballot,
     },
@@ -213,6 +216,8 @@ pub enum Action {
     Install {
         /// The ballot.
         ballot: Ballot,
+        /// Its plan, which says how tasks are numbered.
+        plan: PlanHead,
         /// All tasks that do not run here already.
         tasks: Vec<Installation>,
     },
@@ -223,8 +228,8 @@ pub enum Action {
         /// The epoch that begins.
         below: Epoch,
     },
-    /// The epoch of this plan is the one that runs: tasks that the plan puts here and that ran go on (thawed),
-    /// installed ones go live, all others end; routes follow the plan. Kept copies stay. Spouts stay paused.
+    /// The epoch of this plan is the one that runs: tasks that the plan puts here and that ran go on (thawed), if they are
+    /// numbered as the plan has it; installed ones go live, all others end; routes follow the plan. Kept copies stay. Spouts stay paused.
     Commit(Committed),
     /// Let the spouts go.
     StartSpouts,

@@ -30,7 +30,7 @@ pub(super) enum Stage {
         traffic: Vec<Traffic>,
     },
     /// State goes out and comes in.
-    Moving(Moving),
+    Moving(Box<Moving>),
     /// Has all for the promised ballot.
     Ready,
     /// Has committed, spouts wait.

@@ -30,6 +30,7 @@
 //! - An epoch is committed with one ballot, and nobody goes back to an older epoch.
 //! - Nothing is in flight when a task is frozen, and nothing flows again before a start.
 //! - At any time at most one living process runs a given index in a given epoch.
+//! - A task is known by its number and by the epoch since which tasks are numbered so: of two numberings, task 3 is two tasks.
 
 mod coordinator;
 mod epochs;
@@ -40,6 +41,7 @@ mod member;
 mod message;
 mod moves;
 mod mutation;
+mod numbers;
 mod peers;
 mod plan;
 mod types;
@@ -50,6 +52,7 @@ mod check;
 pub use io::{Action, Config, Event, ExitReason, Installation, Refusal, Saved};
 pub use machine::Machine;
 pub use message::{Answer, Hello, Message, Order, Report, State};
+pub use numbers::{Ancestor, Handing, Numbers};
 pub use plan::{Inheritance, Inherited, Member, PLAIN, PlanHead, pod_uid, whom_to_ask};
 pub use types::{
     Ballot, Committed, CopyId, Epoch, Incarnation, Move, Phase, Source, TaskId, Traffic, WorkerIndex,

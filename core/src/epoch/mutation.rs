@@ -42,6 +42,10 @@ pub(super) enum Mutation {
     CopyDroppedAtCommit,
     /// Lives of a worker have no order: whichever speaks is believed.
     LivesUnordered,
+    /// Tasks of another numbering are taken for those of the same number.
+    NumberingsMixed,
+    /// Where parents of one numbering are gone, nobody looks for copies of the ones before.
+    OneNumberingOnly,
 }
 
 impl Machine {
@@ -70,11 +74,13 @@ impl Machine {
                     Some(&owner) if owner == to => None,
                     Some(&owner) => Some(Move {
                         task,
+                        since: plan.numbers.since,
                         from: Source::Owner(owner),
                         to,
                     }),
                     None => Some(Move {
                         task,
+                        since: plan.numbers.since,
                         from: Source::Nothing,
                         to,
                     }),

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::numbers::{Ancestor, Numbers};
 use super::types::{Epoch, TaskId, WorkerIndex};
 
 /// A worker that a plan names.
@@ -62,6 +63,12 @@ pub struct PlanHead {
     /// Where tasks get their states from before the epoch is committed, if this revision takes over from another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inherits: Option<Box<Inheritance>>,
+    /// How many tasks each component has, and since when.
+    #[serde(default)]
+    pub numbers: Numbers,
+    /// Other numbers that plans had since the last epoch known to be started, that one included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<Ancestor>,
 }
 
 /// What one revision takes over from another one, which rests.

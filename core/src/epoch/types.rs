@@ -53,11 +53,14 @@ impl Committed {
     }
 }
 
-/// The name of a frozen copy of a task's state: the task, and the ballot whose hand-over made the copy.
+/// The name of a frozen copy of a task's state: the task, by which numbering, and the ballot whose hand-over made the copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CopyId {
     /// The task.
     pub task: TaskId,
+    /// Since when tasks are numbered as this one is.
+    #[serde(default)]
+    pub since: Epoch,
     /// The hand-over that froze it.
     pub tag: Ballot,
 }
@@ -79,14 +82,20 @@ pub enum Source {
     Nothing,
 }
 
-/// One task gets its state from somewhere. Tasks that stay where they run have no move.
+/// The state of one task goes somewhere. Tasks that stay where they run have no move.
+///
+/// A task of the plan's own numbering goes on with it. One of an ancestor's is a parent of tasks there: see
+/// [`super::Ancestor::parents`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Move {
     /// The task.
     pub task: TaskId,
+    /// Since when tasks are numbered as this one is.
+    #[serde(default)]
+    pub since: Epoch,
     /// Where its state is.
     pub from: Source,
-    /// Who owns the task in the new plan.
+    /// Who owns the task in the new plan, or tasks that go on with its state.
     pub to: WorkerIndex,
 }
 

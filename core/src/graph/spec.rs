@@ -50,6 +50,28 @@ const fn is_first(version: &u32) -> bool {
 }
 
 impl GraphSpec {
+    /// This graph with the numbers of tasks that another one has for components of the same name.
+    pub fn numbered_as(&self, other: &Self) -> Self {
+        let mut graph = self.clone();
+        for component in &mut graph.components {
+            let same = other.components.iter().find(|known| known.name == component.name);
+            component.replicas = same.map_or(component.replicas, |known| known.replicas);
+        }
+        graph
+    }
+
+    /// Whether the other graph is the same, but for how many tasks components have.
+    pub fn is_but_for_numbers(&self, other: &Self) -> bool {
+        let but_for = |one: &ComponentSpec, other: &ComponentSpec| {
+            *one == ComponentSpec {
+                replicas: one.replicas,
+                ..other.clone()
+            }
+        };
+        let mut pairs = self.components.iter().zip(&other.components);
+        self.components.len() == other.components.len() && pairs.all(|(one, other)| but_for(one, other))
+    }
+
     /// This graph with the dead-letter streams that bolts read.
     pub(super) fn with_dead_letters(&self) -> Self {
         let mut whole = self.clone();

@@ -100,7 +100,8 @@ pub(super) struct Hand<'a> {
     cluster: &'static Cluster,
     namespace: &'a Namespace,
     redis: String,
-    sinks: u32,
+    /// Tells one release from another.
+    version: u32,
     workers: u64,
     /// How many bad releases there were.
     bad: u32,
@@ -112,7 +113,7 @@ impl<'a> Hand<'a> {
             cluster,
             namespace,
             redis,
-            sinks: 1,
+            version: 1,
             workers: 2,
             bad: 0,
         }
@@ -125,7 +126,7 @@ impl<'a> Hand<'a> {
     /// Applies the manifest as it is to be.
     pub(super) fn apply(&self) {
         self.namespace
-            .apply(&manifest(&self.redis, self.sinks, self.workers));
+            .apply(&manifest(&self.redis, self.version, self.workers));
     }
 
     /// Does a fault, and waits until it is over.
@@ -167,7 +168,7 @@ impl<'a> Hand<'a> {
             }
             Fault::Release => {
                 let before = self.current();
-                self.sinks = self.sinks % MOST as u32 + 1;
+                self.version = self.version % MOST as u32 + 1;
                 self.apply();
                 self.namespace.wait(TOPOLOGY, "the next revision", |topology| {
                     (current(topology) != before && is_settled(topology)).then_some(())
@@ -301,13 +302,13 @@ impl<'a> Hand<'a> {
             assert!(said.contains("revision"), "{said}");
             return;
         }
-        let sinks = self.namespace.wait(TOPOLOGY, "the revision before", |topology| {
+        let version = self.namespace.wait(TOPOLOGY, "the revision before", |topology| {
             let is_back = current(topology) != before && is_settled(topology);
             let mut bolts = topology["spec"]["bolts"].as_array()?.iter();
             let out = bolts.find(|bolt| bolt["name"] == "out")?;
-            is_back.then(|| out["replicas"].as_u64().unwrap_or(1))
+            is_back.then(|| out["stateVersion"].as_u64().unwrap_or(1))
         });
-        self.sinks = u32::try_from(sinks).expect("there are few");
+        self.version = u32::try_from(version).expect("there are few");
     }
 }
 

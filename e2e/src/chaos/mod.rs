@@ -38,7 +38,7 @@ pub struct Settings {
 }
 
 /// The topology: every id is counted, which is its state, and goes out again.
-fn manifest(address: &str, sinks: u32, workers: u64) -> String {
+fn manifest(address: &str, version: u32, workers: u64) -> String {
     format!(
         "
 apiVersion: waterspout.dev/v1alpha1
@@ -60,7 +60,7 @@ spec:
     count: {{by: [id]}}
     streams: [{{fields: [id, count]}}]
   - name: out
-    replicas: {sinks}
+    stateVersion: {version}
     inputs: [{{from: count}}]
     redis: {{address: '{address}', append: {{stream: out}}}}
 "

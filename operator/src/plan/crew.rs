@@ -1,21 +1,26 @@
 //! The crew: which workers a plan names, and when there is a new plan.
 //!
-//! Owns: members, given-up workers, coordinator, epoch, placement of a revision's next plan. Leaves to others: carrying a
+//! Owns: members, given-up workers, coordinator, epoch, placement, numbers of tasks of a revision's next plan. Leaves to others: carrying a
 //! plan out (the workers, by `waterspout_core::epoch`), pods ([`super::objects`]). Pure.
 //!
 //! Invariants, those of the epoch machine's operator: every change raises the epoch; whom a plan asks is everybody of
 //! every plan since the last one that is known to be started; a pod that took another's place is named as a newcomer;
 //! nobody is both asked and given up.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use waterspout_core::epoch::{Epoch, Inheritance, Member, PlanHead, whom_to_ask};
 use waterspout_core::placement::{WorkerIndex, place};
 use waterspout_core::plan::{PLAN_VERSION, ParsedPlan, Plan, PlanError};
+use waterspout_core::renumbering::{Renumbering, renumber};
 
 use super::pods::PodView;
 use super::revision::Revision;
+
+/// Numberings that a plan follows at most: with more that nobody is known to have started, the next one waits.
+const MAX_ANCESTORS: usize = 6;
 
 /// What the next plan follows from.
 #[derive(Debug)]
@@ -154,14 +159,22 @@ impl Crew<'_> {
 
     fn plan(&self, epoch: Epoch, members: Vec<Member>, given_up: Vec<WorkerIndex>) -> Plan {
         let indexes: Vec<WorkerIndex> = members.iter().map(|member| member.index).collect();
-        let before = self.before.map_or(&[][..], |before| &before.placement[..]);
-        let placement = place(&self.revision.graph, &indexes, before);
+        let revision = self.numbered();
+        let numbering = self.before.map_or_else(
+            || Renumbering {
+                since: Epoch(0),
+                ancestors: Vec::new(),
+                places: Vec::new(),
+            },
+            |before| renumber(before, &revision.graph, epoch, Epoch(self.started)),
+        );
+        let placement = place(&revision.graph, &indexes, &numbering.places);
         Plan {
             version: PLAN_VERSION,
             topology: self.topology.to_owned(),
             revision: self.revision.id.clone(),
             epoch,
-            graph: self.revision.spec.clone(),
+            graph: revision.spec.clone(),
             delivery: self.revision.delivery,
             coordinator: self.coordinator(&members),
             ask: self.ask(&members, &given_up),
@@ -172,7 +185,21 @@ impl Crew<'_> {
             rests: self.rests,
             inherits: self.inherits().cloned().map(Box::new),
             hash_seed: self.before.map_or(0, |before| before.hash_seed),
+            numbers_since: numbering.since,
+            ancestors: numbering.ancestors,
             complete: false,
+        }
+    }
+
+    /// The revision with the numbers of tasks that the next plan has: those of the plan before, if too many changes of them
+    /// wait to be carried out.
+    fn numbered(&self) -> Cow<'_, Revision> {
+        let waits = self
+            .before
+            .filter(|before| self.started < before.epoch.0 && before.ancestors.len() >= MAX_ANCESTORS);
+        match waits {
+            Some(before) => Cow::Owned(self.revision.numbered_as(&before.graph)),
+            None => Cow::Borrowed(self.revision),
         }
     }
 
@@ -227,6 +254,7 @@ impl Crew<'_> {
                 .all(|(before, next)| (before.index, before.uid) == (next.index, next.uid))
             && before.given_up == next.given_up
             && before.placement == next.placement
+            && before.graph == next.graph
             && (before.active, before.rests) == (next.active, next.rests)
             && (next.inherits.is_none()
                 || is_same_inheritance(before.inherits.as_deref(), next.inherits.as_deref()))

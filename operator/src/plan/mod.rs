@@ -194,6 +194,7 @@ pub(crate) fn decide(world: &World<'_>, settings: &Settings) -> Result<Decision,
     let spec = &world.topology.spec;
     let running = world.running();
     let wish = wish(&owner, world.topology, &world.config_maps);
+    let wish = wish.map(|wish| wish.known_as(|id| world.has_named(id)));
     let before = world.topology.status.as_ref();
     let mut course = Course {
         world,
@@ -321,6 +322,19 @@ impl World<'_> {
         let passed = self.now.duration_since(complete.last_transition_time.0);
         let passed = Duration::try_from(passed).unwrap_or_default();
         Some(Duration::from_millis(completion.ttl_ms).saturating_sub(passed))
+    }
+
+    /// Whether a revision is, or was to be, there under this name.
+    fn has_named(&self, revision: &str) -> bool {
+        let status = self.topology.status.as_ref();
+        let release = status.and_then(|status| status.release.as_ref());
+        let named = release
+            .into_iter()
+            .flat_map(|release| [&release.from, &release.to]);
+        let failed = status.into_iter().flat_map(|status| &status.failed_revisions);
+        let mut named = named.chain(failed.map(|failed| &failed.revision));
+        self.running().as_deref() == Some(revision)
+            || named.any(|name| self.revision_named(name).as_deref() == Some(revision))
     }
 
     /// The revision whose objects have this name.

@@ -1,9 +1,10 @@
-//! Revisions: what runs, apart from how many workers run it.
+//! Revisions: what runs, apart from how many workers run it, and in how many tasks.
 //!
 //! Owns: what makes a revision, and its name. Leaves to others: its plan ([`super::crew`]), its objects
 //! ([`super::objects`]). Pure.
 //!
-//! Invariant: the same graph has the same name, whoever computes it, in all versions of the operator.
+//! Invariant: the same graph has the same name, whoever computes it, in all versions of the operator. The first ones named a
+//! graph by its numbers of tasks, too; what runs under such a name keeps it.
 
 use waterspout_core::graph::{Graph, GraphSpec};
 use waterspout_core::plan::{Delivery, ParsedPlan};
@@ -15,6 +16,8 @@ use super::settings::PodSettings;
 pub(crate) struct Revision {
     /// Its name within the topology: eight hexadecimal digits.
     pub(crate) id: String,
+    /// Its name as the first operators had it.
+    former: String,
     pub(crate) graph: Graph,
     pub(crate) spec: GraphSpec,
     pub(crate) delivery: Delivery,
@@ -37,7 +40,8 @@ impl Revision {
         restarted: Option<&str>,
     ) -> Self {
         Self {
-            id: id(&spec, image.as_deref(), &settings, restarted),
+            id: id(&without_numbers(&spec), image.as_deref(), &settings, restarted),
+            former: id(&spec, image.as_deref(), &settings, restarted),
             graph,
             spec,
             delivery,
@@ -51,6 +55,7 @@ impl Revision {
     pub(crate) fn running(plan: &ParsedPlan, workers: u32, delivery: Delivery) -> Self {
         Self {
             id: plan.plan().revision.clone(),
+            former: plan.plan().revision.clone(),
             graph: plan.graph().clone(),
             spec: plan.plan().graph.clone(),
             delivery,
@@ -59,6 +64,36 @@ impl Revision {
             settings: None,
         }
     }
+
+    /// The same under the name that it has, if it is there under one of another operator.
+    pub(crate) fn known_as(mut self, is_known: impl Fn(&str) -> bool) -> Self {
+        if !is_known(&self.id) && is_known(&self.former) {
+            self.id.clone_from(&self.former);
+        }
+        self
+    }
+
+    /// The same with the numbers of tasks that another graph has for components of the same name.
+    pub(crate) fn numbered_as(&self, other: &GraphSpec) -> Self {
+        let spec = self.spec.numbered_as(other);
+        match Graph::parse(spec.clone()) {
+            Ok(graph) => Self {
+                graph,
+                spec,
+                ..self.clone()
+            },
+            Err(_) => self.clone(),
+        }
+    }
+}
+
+/// A graph apart from how many tasks its components have.
+fn without_numbers(spec: &GraphSpec) -> GraphSpec {
+    let mut spec = spec.clone();
+    for component in &mut spec.components {
+        component.replicas = 0;
+    }
+    spec
 }
 
 /// The name of a graph in an image: the upper half of XXH3 of its JSON and, if one is named, the image, what is said of the

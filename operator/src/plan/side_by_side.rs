@@ -59,7 +59,7 @@ impl Course<'_> {
             );
             self.standing.held_back = Some(message);
             if let Some(plan) = self.world.plan_of(running) {
-                let before = Revision::running(plan, wish.workers, wish.delivery);
+                let before = Revision::running(plan, wish.workers, wish.delivery).numbered_as(&wish.spec);
                 self.leads(running);
                 return self.run(&Wanted::alone(&before, !spec.paused));
             }
@@ -78,7 +78,7 @@ impl Course<'_> {
             return self.replace(running, wish);
         };
         self.leads(running);
-        self.tell_of_states(plan, wish);
+        self.tell_of_states(plan, &wish.numbered_as(&plan.plan().graph));
         let release = ReleaseStatus {
             from: revision_name(self.owner.name, running),
             to: name,
@@ -211,6 +211,17 @@ impl Course<'_> {
         })
     }
 
+    /// The same with the numbers of tasks of its plan, or of the plan of the revision that it is to take over from: they change
+    /// before a release or after it, so that what tasks keep crosses task by task.
+    fn revision_beside(&self, id: &str, from: &str, wish: Option<&Revision>) -> Option<Revision> {
+        let revision = self.revision(id, wish)?;
+        let plan = self.world.plan_of(id).or_else(|| self.world.plan_of(from));
+        Some(match plan {
+            Some(plan) => revision.numbered_as(&plan.plan().graph),
+            None => revision,
+        })
+    }
+
     /// Runs the one before, while the other one goes.
     fn run_one(
         &mut self,
@@ -218,7 +229,7 @@ impl Course<'_> {
         from: &str,
         wish: Option<&Revision>,
     ) -> Result<(), DecideError> {
-        if let Some(before) = self.revision(from, wish) {
+        if let Some(before) = self.revision_beside(from, from, wish) {
             self.run(&Wanted {
                 rests: true,
                 ..Wanted::alone(&before, false)
@@ -256,7 +267,7 @@ impl Course<'_> {
         let may_go = inherits.is_some() || has_taken || is_late || !self.world.side(other).has_pods;
         let from_works = phase == ReleasePhase::Opening || returns && may_go;
         let to_works = phase == ReleasePhase::Probation || phase == ReleasePhase::TakingOver && may_go;
-        if let Some(before) = self.revision(&from, wish) {
+        if let Some(before) = self.revision_beside(&from, &from, wish) {
             self.run(&Wanted {
                 revision: &before,
                 active: from_works && active,
@@ -269,7 +280,7 @@ impl Course<'_> {
         }
         // One that went because it could not rest does not come back.
         let is_gone = returns && !self.world.has_workers(&to);
-        match self.revision(&to, wish).filter(|_| !is_gone) {
+        match self.revision_beside(&to, &from, wish).filter(|_| !is_gone) {
             Some(next) => self.run(&Wanted {
                 revision: &next,
                 active: to_works && active,

@@ -1,6 +1,7 @@
 //! Decisions about whole worlds: a toy cluster does what is decided, and its pods and workers follow at once.
 
 mod identity;
+mod numbers;
 mod scripts;
 mod settings;
 

@@ -111,6 +111,15 @@ impl Count {
         counts
     }
 
+    /// Takes over a count.
+    fn take(&mut self, key: &[u8], count: i64) {
+        self.insert(key, count);
+        if self.emit == CountEmit::EachTick {
+            // What was not told yet moved with the counts, and nobody knows which these were.
+            self.changed.get_or_insert_with(key, |key| key.into());
+        }
+    }
+
     fn insert(&mut self, key: &[u8], count: i64) {
         if key.len() <= SHORT {
             self.short.insert(pack(key), count);
@@ -118,6 +127,10 @@ impl Count {
             self.long.insert(key.into(), count);
         }
     }
+}
+
+fn no_state() -> ComponentError {
+    ComponentError::Settings("the state that was handed over is no state of 'count'".to_owned())
 }
 
 /// Appends one total to a snapshot: the key's length, the key, the count; numbers are little-endian.
@@ -220,25 +233,33 @@ impl Bolt for Count {
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError> {
         let mut rest = snapshot;
         while !rest.is_empty() {
-            let (key, count) = read_total(&mut rest).ok_or_else(|| {
-                ComponentError::Settings("the state that was handed over is no state of 'count'".to_owned())
-            })?;
-            self.insert(key, count);
-            if self.emit == CountEmit::EachTick {
-                // What was not told yet moved with the counts, and nobody knows which these were.
-                self.changed.get_or_insert_with(key, |key| key.into());
-            }
+            let (key, count) = read_total(&mut rest).ok_or_else(no_state)?;
+            self.take(key, count);
         }
         Ok(())
     }
 
-    fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) {
+    fn restore_all(&mut self, snapshots: &[&[u8]]) -> Result<(), ComponentError> {
+        // Several tasks may have counted the same key, if its tuples went to any.
+        let mut sums: HashMap<&[u8], i64, FxBuildHasher> = HashMap::default();
+        for &(mut rest) in snapshots {
+            while !rest.is_empty() {
+                let (key, count) = read_total(&mut rest).ok_or_else(no_state)?;
+                *sums.entry(key).or_insert(0) += count;
+            }
+        }
+        sums.into_iter().for_each(|(key, count)| self.take(key, count));
+        Ok(())
+    }
+
+    fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) -> bool {
         self.short.retain(|&packed, _| is_own(&unpack(packed)));
         self.long.retain(|key, _| is_own(key));
         self.changed.retain(|key| is_own(key));
         if let Some(left) = &mut self.left {
             left.retain(|(key, _)| is_own(key));
         }
+        true
     }
 }
 
@@ -280,6 +301,18 @@ mod tests {
         count.keep_keys(&|key| key != b"b");
         assert_eq!((count.get(b"a"), count.get(b"b"), count.get(&long)), (3, 0, 7));
         assert!(count.changed.is_empty());
+    }
+
+    #[test]
+    fn what_several_tasks_counted_of_a_key_is_added_up() {
+        let snapshots = [counting(&[(b"a", 3), (b"b", 1)]), counting(&[(b"a", 4)])]
+            .map(|mut count| count.snapshot().expect("it has one").expect("it keeps state"));
+        let mut count = counting(&[(b"a", 100)]);
+        count
+            .restore_all(&[&snapshots[0], &snapshots[1]])
+            .expect("they are of this bolt");
+        assert_eq!((count.get(b"a"), count.get(b"b")), (7, 1));
+        assert!(count.restore_all(&[&snapshots[0][1..]]).is_err());
     }
 
     #[test]

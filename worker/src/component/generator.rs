@@ -1,14 +1,16 @@
 //! `generator`: a spout that makes tuples up.
 //!
 //! Tuple `n` of all tasks is a pure function of `n` and the settings, so a replay emits the same again. Task `i` of `t`
-//! emits the numbers `i, i + t, i + 2t, ...`; its position is how many of its numbers are acked without a gap.
+//! emits the numbers `i, i + t, i + 2t, ...`; its position is how many of its numbers are acked without a gap, and what tasks
+//! of other numbers had done before.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use waterspout_core::component::generator::{GeneratorConfig, SentenceShape};
 use waterspout_core::position::Window;
 
@@ -35,6 +37,16 @@ pub struct Generator {
     started: Option<(Instant, u64)>,
     window: Window<()>,
     again: VecDeque<u64>,
+    /// Of each number of tasks that there was before, how many of its numbers each of them had done.
+    before: Vec<Vec<u64>>,
+}
+
+/// A position of a task that was not there from the beginning. Of another one it is the first number alone.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Position {
+    low: u64,
+    before: Vec<Vec<u64>>,
 }
 
 #[derive(Debug)]
@@ -80,11 +92,41 @@ impl Generator {
             started: None,
             window: Window::starting_at(0),
             again: VecDeque::new(),
+            before: Vec::new(),
         })
     }
 
+    /// The number of all tasks that stands for one of this task's own.
+    fn number(&self, own: u64) -> u64 {
+        self.index + own * self.tasks
+    }
+
+    /// Whether a task did this number when there was another number of tasks.
+    fn was_done(&self, number: u64) -> bool {
+        let done = |lows: &Vec<u64>| {
+            let tasks = lows.len() as u64;
+            number / tasks < lows[(number % tasks) as usize]
+        };
+        self.before.iter().any(done)
+    }
+
+    fn read(position: &Value) -> Result<Position, ComponentError> {
+        if let Some(low) = position.as_u64() {
+            let before = Vec::new();
+            return Ok(Position { low, before });
+        }
+        let read = Position::deserialize(position);
+        read.ok()
+            .filter(|read| read.before.iter().all(|lows| !lows.is_empty()))
+            .ok_or_else(|| {
+                ComponentError::Settings(format!(
+                    "the position of a generator is a number, or one with what was done before, not {position}"
+                ))
+            })
+    }
+
     fn emit(&self, own: u64, out: &mut impl EmitRoot) -> Result<(), ComponentError> {
-        let number = self.index + own * self.tasks;
+        let number = self.number(own);
         out.emit_root(0, own, |row| {
             match &self.shape {
                 Shape::Sequence => row.int(number as i64),
@@ -137,7 +179,11 @@ impl Spout for Generator {
         }
         for _ in 0..room.min(left).min(allowed) {
             let own = self.window.push(());
-            self.emit(own, out)?;
+            if self.was_done(self.number(own)) {
+                self.window.finish(own);
+            } else {
+                self.emit(own, out)?;
+            }
         }
         Ok(Polled::More)
     }
@@ -157,13 +203,45 @@ impl Spout for Generator {
     }
 
     fn position(&self) -> Option<Value> {
-        Some(self.window.low().into())
+        let low = self.window.low();
+        if self.before.is_empty() {
+            return Some(low.into());
+        }
+        let before = self.before.clone();
+        Some(json!(Position { low, before }))
     }
 
     fn resume(&mut self, position: Value) -> Result<(), ComponentError> {
-        let low = position.as_u64().ok_or_else(|| {
-            ComponentError::Settings(format!("the position of a generator is a number, not {position}"))
-        })?;
+        let position = Self::read(&position)?;
+        self.window = Window::starting_at(position.low.min(self.count));
+        self.before = position.before;
+        Ok(())
+    }
+
+    fn resume_part(&mut self, positions: &[Option<Value>]) -> Result<(), ComponentError> {
+        let mut lows = Vec::new();
+        for position in positions {
+            let known = position.as_ref().map(Self::read).transpose()?;
+            lows.push(known.as_ref().map_or(0, |known| known.low));
+            for done in known.into_iter().flat_map(|known| known.before) {
+                if !self.before.contains(&done) {
+                    self.before.push(done);
+                }
+            }
+        }
+        // All below is done, so what was done before by others need not be kept if it is in there.
+        let tasks = lows.len() as u64;
+        let undone = (0..).zip(&lows).map(|(index, low)| index + low * tasks).min();
+        let undone = undone.unwrap_or(0);
+        self.before.retain(|done| {
+            let tasks = done.len() as u64;
+            let numbers = (0..).zip(done).filter(|(_, low)| **low > 0);
+            numbers.map(|(index, low)| index + (low - 1) * tasks).max() >= Some(undone)
+        });
+        if !lows.is_empty() {
+            self.before.push(lows);
+        }
+        let low = undone.saturating_sub(self.index).div_ceil(self.tasks);
         self.window = Window::starting_at(low.min(self.count));
         Ok(())
     }
@@ -212,4 +290,84 @@ pub fn sentences(shape: &SentenceShape) -> Vec<String> {
             sentence
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use waterspout_core::value::Value as Field;
+
+    use super::super::testing::Recorder;
+    use super::*;
+
+    fn generator(index: u32, tasks: u32, count: u64) -> Generator {
+        let context = Context {
+            topology: "test".into(),
+            component: "numbers".into(),
+            task: index,
+            index,
+            tasks,
+            inputs: Vec::new(),
+            components: Vec::new(),
+            outputs: Vec::new(),
+            base: ".".into(),
+            shared_stdout: false,
+            json_stdout: false,
+            services: Default::default(),
+        };
+        let config = json!({"shape": {"sequence": {}}, "count": count});
+        Generator::new(&config, &context).expect("the settings are right")
+    }
+
+    #[test]
+    fn every_number_comes_once_whatever_becomes_of_the_number_of_tasks() {
+        let count = 2_000;
+        let mut found = Vec::new();
+        let mut positions: Vec<Option<Value>> = Vec::new();
+        for (tasks, each) in [(2, 40), (5, 23), (3, 57), (3, 11), (1, 300), (7, 5), (4, 1_000)] {
+            let mut next = Vec::new();
+            for index in 0..tasks {
+                let mut generator = generator(index, tasks, count);
+                match positions.get(index as usize) {
+                    Some(Some(position)) if positions.len() == tasks as usize => {
+                        generator.resume(position.clone())
+                    }
+                    _ => generator.resume_part(&positions),
+                }
+                .expect("they are its own");
+                let mut out = Recorder::default();
+                // Some are ahead of others.
+                for _ in 0..each * (index + 1) {
+                    out.room = 1;
+                    generator.poll(&mut out).expect("it emits");
+                }
+                for (_, message, row) in out.tuples {
+                    generator.ack(message);
+                    found.push(row[0].clone());
+                }
+                next.push(generator.position());
+            }
+            positions = next;
+        }
+        let all: Vec<Field> = (0..count as i64).map(Field::from).collect();
+        found.sort_by_key(|number| all.iter().position(|known| known == number));
+        assert_eq!(found, all);
+        // What all have done is not said of each any more.
+        let last = positions[0].clone().expect("it has one");
+        assert!(
+            last["before"].as_array().is_some_and(|before| before.len() <= 3),
+            "{last}"
+        );
+    }
+
+    #[test]
+    fn a_position_that_is_none_is_refused() {
+        for position in [
+            json!("no"),
+            json!({"low": 1, "before": [[]]}),
+            json!({"low": 1, "other": 2}),
+        ] {
+            assert!(generator(0, 1, 5).resume(position.clone()).is_err());
+            assert!(generator(0, 1, 5).resume_part(&[Some(position)]).is_err());
+        }
+    }
 }

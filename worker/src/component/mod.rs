@@ -282,6 +282,17 @@ pub trait Spout: Send + 'static {
         let _ = position;
         Ok(())
     }
+
+    /// Takes up its part, when the number of the component's tasks has changed: these are the positions of all tasks that there
+    /// were, by index, as far as they are known. Called before the first poll; more than once if the number changed twice
+    /// in a row, the older positions first. By default the task begins at the beginning, since what is whose has changed.
+    ///
+    /// # Errors
+    /// If a position is none of this spout's.
+    fn resume_part(&mut self, positions: &[Option<serde_json::Value>]) -> Result<(), ComponentError> {
+        let _ = positions;
+        Ok(())
+    }
 }
 
 /// What a bolt that is finishing did.
@@ -386,10 +397,22 @@ pub trait Bolt: Send + 'static {
         Ok(())
     }
 
-    /// Forgets all keys of the state but these, after [`Bolt::restore`]: several tasks share what one had, and each is handed
-    /// all of it. A key is the encodings of its fields, one behind the other, as [`state::key_of`] makes it.
-    fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) {
+    /// Takes over what several tasks kept, of whose states this task's part is a part.
+    ///
+    /// # Errors
+    /// If the bytes are no states of this bolt.
+    fn restore_all(&mut self, snapshots: &[&[u8]]) -> Result<(), ComponentError> {
+        snapshots.iter().try_for_each(|snapshot| self.restore(snapshot))
+    }
+
+    /// Forgets all keys of the state but these. Whether it can; called before anything is restored to find that out.
+    ///
+    /// When the number of the component's tasks changes, a bolt that can is handed the states of all tasks that may have some
+    /// of its keys, and keeps its own; one that cannot is handed the states of some tasks as they are, each of one task. A key
+    /// is the encodings of its fields, one behind the other, as [`state::key_of`] makes it.
+    fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) -> bool {
         let _ = is_own;
+        false
     }
 }
 

@@ -66,6 +66,11 @@ impl<V> Keyed<V> {
         self.values.is_empty()
     }
 
+    /// Forgets all keys but these, for [`super::Bolt::keep_keys`].
+    pub fn keep(&mut self, is_own: &dyn Fn(&[u8]) -> bool) {
+        self.values.retain(|key, _| is_own(key));
+    }
+
     /// All keys with their values, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
         self.values.iter().map(|(key, value)| (&**key, value))

@@ -232,6 +232,8 @@ fn plan(graph: GraphSpec, delivery: Delivery, workers: u32) -> Result<ParsedPlan
         hash_seed: 0,
         rests: false,
         inherits: None,
+        numbers_since: Epoch(0),
+        ancestors: Vec::new(),
         complete: false,
     })?)
 }

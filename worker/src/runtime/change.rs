@@ -6,14 +6,13 @@
 //!
 //! Invariants: what is open does nothing before its epoch is taken; taking an epoch waits for no task, so a frame or an
 //! entry of the epoch before may still come after it: frames are dropped by their epoch, entries by their ledger's
-//! life.
+//! life. Tasks of two numberings are never taken for each other, whatever their numbers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use waterspout_core::graph::TaskId;
-use waterspout_core::hash::{hash_fields, key_group, owner};
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
 
@@ -21,6 +20,19 @@ use super::command::Command;
 use super::slot::Slot;
 use super::wiring::{self, BuildError, Settings};
 use super::{Node, Place};
+use crate::mutation::{Mutation, lacks};
+use crate::task::{Handed, Part};
+
+/// What a task starts with.
+#[derive(Debug)]
+pub enum Start<'a> {
+    /// The state of the same task elsewhere.
+    State(&'a [u8]),
+    /// Its part of what the tasks before it kept.
+    Part(Vec<Handed<'a>>),
+    /// What a process before this one left on the volume.
+    Kept,
+}
 
 /// A task that is open and does not run yet.
 pub(super) struct Opened {
@@ -32,8 +44,15 @@ pub(super) struct Opened {
 }
 
 impl Node {
-    fn opened(&self) -> MutexGuard<'_, BTreeMap<u32, Opened>> {
+    fn opened(&self) -> MutexGuard<'_, BTreeMap<(u64, u32), Opened>> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The task with this number, if it runs here and is numbered as this plan has it.
+    fn running(&self, plan: &ParsedPlan, task: u32) -> Option<Arc<Slot>> {
+        let is_numbered_so =
+            self.since.load(Ordering::SeqCst) == since(plan) || lacks(Mutation::MixNumberings);
+        self.slot(task).filter(|_| is_numbered_so)
     }
 
     /// Makes the tasks that a plan places here and that neither run nor are open.
@@ -42,21 +61,22 @@ impl Node {
     /// The first component that cannot be made.
     pub fn open(self: &Arc<Self>, plan: &ParsedPlan, settings: &Settings) -> Result<(), BuildError> {
         for task in tasks_here(plan, settings.me) {
-            let is_there = self.slot(task).is_some() || self.opened().contains_key(&task);
+            let key = (since(plan), task);
+            let is_there = self.running(plan, task).is_some() || self.opened().contains_key(&key);
             if !is_there {
                 let opened = Opened {
                     slot: wiring::open(self, plan, settings, task)?,
                     is_fresh: true,
                     heir_in: None,
                 };
-                self.opened().insert(task, opened);
+                self.opened().insert(key, opened);
             }
         }
         Ok(())
     }
 
-    /// Hands an open task the state that it starts with: `state` if it moves here, else the position that a process
-    /// before this one kept on the volume.
+    /// Hands an open task what it starts with: what comes from elsewhere, or else the position that a process before this one
+    /// kept on the volume.
     ///
     /// A task that was handed another state before, by a change that was given up, is made anew.
     ///
@@ -67,41 +87,46 @@ impl Node {
         plan: &ParsedPlan,
         settings: &Settings,
         task: u32,
-        state: Option<&[u8]>,
+        start: &Start<'_>,
     ) -> Result<(), BuildError> {
         let slot = self.unused(plan, settings, task)?;
+        let numbered = (since(plan), task);
         let component = || slot.component().to_owned();
-        let kept = match state {
-            Some(_) => None,
-            None => self
-                .positions
-                .read(task)
-                .map_err(|source| BuildError::ReadPosition {
-                    component: component(),
-                    source,
-                })?
-                .map(|position| position.to_string().into_bytes()),
+        let restored = |source| BuildError::Restore {
+            component: component(),
+            source,
         };
-        if let Some(state) = state.or(kept.as_deref()).filter(|state| !state.is_empty()) {
-            slot.restore(state).map_err(|source| BuildError::Restore {
-                component: component(),
-                source,
-            })?;
+        let position = |source| BuildError::ReadPosition {
+            component: component(),
+            source,
+        };
+        match start {
+            Start::State(state) if !state.is_empty() => slot.restore(state).map_err(restored)?,
+            Start::Part(handed) if !handed.is_empty() => {
+                slot.take_over(handed, &part(plan, task)).map_err(restored)?;
+            }
+            Start::State(_) | Start::Part(_) => {}
+            Start::Kept => {
+                let kept = self.positions.read(numbered).map_err(position)?;
+                if let Some(kept) = kept {
+                    slot.restore(kept.to_string().as_bytes()).map_err(restored)?;
+                }
+            }
         }
-        let tallies = self
-            .positions
-            .tallies(task)
-            .map_err(|source| BuildError::ReadPosition {
-                component: component(),
-                source,
-            })?;
+        if !matches!(start, Start::Kept)
+            && let Some(reached) = slot.position()
+        {
+            // A process that dies before the task has saved anything goes on from here.
+            self.positions.save(numbered, &reached).map_err(position)?;
+        }
+        let tallies = self.positions.tallies(numbered).map_err(position)?;
         slot.know(&tallies);
         let opened = Opened {
             slot,
             is_fresh: false,
             heir_in: None,
         };
-        self.opened().insert(task, opened);
+        self.opened().insert(numbered, opened);
         Ok(())
     }
 
@@ -112,7 +137,7 @@ impl Node {
         settings: &Settings,
         task: u32,
     ) -> Result<Arc<Slot>, BuildError> {
-        match self.opened().remove(&task) {
+        match self.opened().remove(&(since(plan), task)) {
             Some(opened) if opened.is_fresh => return Ok(opened.slot),
             Some(opened) => opened.slot.stop(),
             None => {}
@@ -142,24 +167,23 @@ impl Node {
             })?;
         }
         if by_key {
-            let graph = plan.graph();
-            let tasks = graph.tasks_of(graph.component_of(TaskId(task)));
-            let (index, count, seed) = (task - tasks.start, tasks.end - tasks.start, plan.hash_seed());
-            slot.keep_keys(&|key: &[u8]| owner(key_group(hash_fields(key, seed)), count) == index);
+            let part = part(plan, task);
+            slot.keep_keys(&|key: &[u8]| part.owns(key));
         }
         let opened = Opened {
             slot,
             is_fresh: false,
             heir_in: Some(plan.plan().epoch.0),
         };
-        self.opened().insert(task, opened);
+        self.opened().insert((since(plan), task), opened);
         Ok(())
     }
 
-    /// Whether a task has taken over from another revision what it starts with in this epoch.
-    pub fn is_heir(&self, task: u32, epoch: u64) -> bool {
+    /// Whether a task has taken over from another revision what it starts with in the epoch of this plan.
+    pub fn is_heir(&self, plan: &ParsedPlan, task: u32) -> bool {
+        let epoch = plan.plan().epoch.0;
         self.opened()
-            .get(&task)
+            .get(&(since(plan), task))
             .is_some_and(|opened| opened.heir_in == Some(epoch))
     }
 
@@ -221,9 +245,10 @@ impl Node {
             traces.follow(plan);
         }
         let before = self.places.load_full();
+        let (numbered_since, now_since) = (self.since.load(Ordering::SeqCst), since(plan));
         for task in tasks_here(plan, settings.me) {
-            if self.slot(task).is_none() && !self.opened().contains_key(&task) {
-                self.install(plan, settings, task, None)?;
+            if self.running(plan, task).is_none() && !self.opened().contains_key(&(now_since, task)) {
+                self.install(plan, settings, task, &Start::Kept)?;
             }
         }
         let mut opened = std::mem::take(&mut *self.opened());
@@ -233,18 +258,12 @@ impl Node {
                 if worker != settings.me {
                     return Place::At(worker);
                 }
-                let runs = before.get(task as usize).and_then(Place::slot);
+                let key = (now_since, task);
                 let is_heir = opened
-                    .get(&task)
+                    .get(&key)
                     .is_some_and(|opened| opened.heir_in == Some(epoch));
-                let here = match runs {
-                    Some(runs) if is_heir => {
-                        runs.stop();
-                        opened.remove(&task).map(|opened| opened.slot)
-                    }
-                    Some(runs) => Some(Arc::clone(runs)),
-                    None => opened.remove(&task).map(|opened| opened.slot),
-                };
+                let runs = self.running(plan, task).filter(|_| !is_heir);
+                let here = runs.or_else(|| opened.remove(&key).map(|opened| opened.slot));
                 here.map_or(Place::At(worker), Place::Here)
             })
             .collect();
@@ -255,10 +274,16 @@ impl Node {
             .zip(before.iter())
             .filter_map(|(task, place)| Some((task, place.slot()?)))
         {
-            if !matches!(places.get(task as usize), Some(Place::Here(_))) {
-                slot.stop();
+            let stays = |place: &Place| place.slot().is_some_and(|now| Arc::ptr_eq(now, slot));
+            if places.get(task as usize).is_some_and(stays) {
+                continue;
+            }
+            slot.stop();
+            let goes_on =
+                now_since == numbered_since && matches!(places.get(task as usize), Some(Place::Here(_)));
+            if !goes_on {
                 self.positions
-                    .forget(task)
+                    .forget((numbered_since, task))
                     .map_err(|source| BuildError::ReadPosition {
                         component: slot.component().to_owned(),
                         source,
@@ -278,9 +303,26 @@ impl Node {
             });
             slot.thaw();
         }
+        self.since.store(now_since, Ordering::SeqCst);
         self.places.store(Arc::new(places));
         self.epoch.store(epoch, Ordering::SeqCst);
         Ok(())
+    }
+}
+
+/// Since when tasks are numbered as a plan has it.
+fn since(plan: &ParsedPlan) -> u64 {
+    plan.plan().numbers_since.0
+}
+
+/// Which of its component's tasks one is.
+fn part(plan: &ParsedPlan, task: u32) -> Part {
+    let graph = plan.graph();
+    let tasks = graph.tasks_of(graph.component_of(TaskId(task)));
+    Part {
+        index: task - tasks.start,
+        tasks: tasks.end - tasks.start,
+        seed: plan.hash_seed(),
     }
 }
 

@@ -32,6 +32,7 @@ use tokio::sync::watch;
 use waterspout_core::ledger::LedgerEntry;
 use waterspout_core::placement::WorkerIndex;
 
+pub use change::Start;
 pub use clock::Clock;
 pub use command::Command;
 pub use inbox::{Delivery, INBOX_BYTES, INBOX_FRAMES};
@@ -116,8 +117,10 @@ pub struct Node {
     transport: Option<Arc<Transport>>,
     /// By task. Empty before the first epoch.
     places: ArcSwap<Vec<Place>>,
-    /// Tasks that are open and do not run yet.
-    opened: Mutex<BTreeMap<u32, Opened>>,
+    /// Since when the tasks here are numbered as they are.
+    since: AtomicU64,
+    /// Tasks that are open and do not run yet, by numbering.
+    opened: Mutex<BTreeMap<(u64, u32), Opened>>,
     /// The epoch that runs here; 0 before the first.
     epoch: AtomicU64,
     taps: Arc<Taps>,
@@ -156,6 +159,7 @@ impl Node {
             positions,
             transport,
             places: ArcSwap::default(),
+            since: AtomicU64::new(0),
             opened: Mutex::default(),
             epoch: AtomicU64::new(0),
             taps: Arc::default(),
@@ -275,7 +279,11 @@ impl Node {
                 if let Some(traces) = traces.as_deref_mut() {
                     traces.emit(&shipped.frame, shipped.target);
                 }
-                match &places[shipped.target as usize] {
+                // One that is over, since an epoch was taken meanwhile, may know of tasks that are not any more.
+                let Some(place) = places.get(shipped.target as usize) else {
+                    continue;
+                };
+                match place {
                     Place::Here(slot) => {
                         slot.inbox().push(Delivery {
                             frame: shipped.frame,

@@ -27,7 +27,7 @@ use crate::component::ComponentError;
 use crate::gate::{Gate, Wake};
 use crate::mutation::{Mutation, lacks};
 use crate::poison::{self, Cause, Place, Tally};
-use crate::task::{Letters, MAX_OPEN_MICROS, Ran, TaskCore};
+use crate::task::{Handed, Letters, MAX_OPEN_MICROS, Part, Ran, TaskCore};
 use crate::traces::TaskTraces;
 
 /// How long a slice lasts before others get their turn, in microseconds.
@@ -51,6 +51,8 @@ struct Running {
 /// One task of this worker.
 pub struct Slot {
     task: u32,
+    /// Since when tasks are numbered as this one is.
+    since: u64,
     component: String,
     /// What it has given up, if it is a spout.
     letters: Option<Letters>,
@@ -82,6 +84,7 @@ impl Slot {
     pub(super) fn new(
         node: Weak<Node>,
         label: Label,
+        since: u64,
         own_thread: bool,
         mut core: Box<dyn TaskCore>,
         traces: Option<TaskTraces>,
@@ -90,6 +93,7 @@ impl Slot {
             core.wake_through(Weak::clone(this) as Weak<dyn Wake>);
             Self {
                 task: label.task(),
+                since,
                 component: label.component().to_owned(),
                 letters: core.letters(),
                 node,
@@ -145,6 +149,21 @@ impl Slot {
     pub fn restore(&self, snapshot: &[u8]) -> Result<(), ComponentError> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.1.core.restore(snapshot)
+    }
+
+    /// Hands a task that has not run yet its part of what the tasks before it kept.
+    ///
+    /// # Errors
+    /// If the component refuses it.
+    pub fn take_over(&self, handed: &[Handed<'_>], part: &Part) -> Result<(), ComponentError> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.1.core.take_over(handed, part)
+    }
+
+    /// Where a task that has not run yet goes on; nothing if that is not known here.
+    pub fn position(&self) -> Option<serde_json::Value> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.1.core.position()
     }
 
     /// Lets a task that has not run yet forget all keys but these.
@@ -381,14 +400,14 @@ impl Slot {
         if drained || (asked && core.unsaved() > 0) || core.unsaved() >= core.max_unsaved() {
             if let Some(position) = core.position() {
                 node.positions
-                    .save(self.task, &position)
+                    .save((self.since, self.task), &position)
                     .map_err(|error| ComponentError::outside("keep the position", error))?;
             }
             core.saved();
         }
         if let Some(tallies) = core.tallies() {
             node.positions
-                .save_tallies(self.task, &tallies)
+                .save_tallies((self.since, self.task), &tallies)
                 .map_err(|error| ComponentError::outside("keep what processes died of", error))?;
         }
         published.counts = core.counts();

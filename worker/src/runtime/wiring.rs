@@ -182,7 +182,8 @@ pub(super) fn open(
     let own_thread = own_thread && !rim::is_simulated();
     let traces = node.traces.get();
     let traces = traces.map(|traces| TaskTraces::new(traces, &component.name, task));
-    let slot = Slot::new(Arc::downgrade(node), label, own_thread, core, traces);
+    let since = plan.plan().numbers_since.0;
+    let slot = Slot::new(Arc::downgrade(node), label, since, own_thread, core, traces);
     if own_thread {
         let running = Arc::clone(&slot);
         let thread = std::thread::Builder::new()

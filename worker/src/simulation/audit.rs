@@ -20,10 +20,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::{Deserialize, Serialize};
 use waterspout_core::frame::Frame;
+use waterspout_core::hash::{hash_fields, key_group, owner};
 use waterspout_core::value::ValueRef;
 
 use super::rim::{self, ProcessId};
-use super::topology::{TOTAL, parts_of};
+use super::topology::{TOTAL, encoded_key_of, parts_of};
 use crate::runtime::Node;
 use crate::transport::PeerId;
 
@@ -89,8 +90,8 @@ pub(crate) struct Audit {
     emissions: BTreeMap<(u64, Root), Emission>,
     acked: BTreeSet<Root>,
     arrived: BTreeMap<Part, u64>,
-    /// What the state of each task must have.
-    kept: BTreeMap<u32, BTreeSet<Part>>,
+    /// What the state of the task must have that a part's key belongs to.
+    kept: BTreeSet<Part>,
     pub(crate) figures: Figures,
     pub(crate) violation: Option<String>,
     hash: xxhash_rust::xxh3::Xxh3,
@@ -119,7 +120,7 @@ impl Audit {
             emissions: BTreeMap::new(),
             acked: BTreeSet::new(),
             arrived: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            kept: BTreeSet::new(),
             figures: Figures::default(),
             violation: None,
             hash: xxhash_rust::xxh3::Xxh3::new(),
@@ -185,9 +186,8 @@ impl Audit {
         for id in gone {
             if let Some(instance) = self.instances.remove(&id)
                 && !has_handed_over
-                && !instance.parts.is_empty()
             {
-                self.kept.remove(&instance.task);
+                self.kept.retain(|part| !instance.parts.contains(part));
             }
         }
     }
@@ -199,7 +199,7 @@ impl Audit {
         }
         let of_process = self.instances.values().filter(|one| one.process == process);
         for instance in of_process {
-            self.kept.remove(&instance.task);
+            self.kept.retain(|part| !instance.parts.contains(part));
         }
     }
 
@@ -332,7 +332,7 @@ impl Audit {
         }
     }
 
-    pub(crate) fn counted(&mut self, task: u32, instance: u64, part: Part) {
+    pub(crate) fn counted(&mut self, instance: u64, part: Part) {
         self.step(4, part.root.number);
         let Some(known) = self.instances.get_mut(&instance) else {
             return;
@@ -343,11 +343,11 @@ impl Audit {
             .get(&known.process)
             .is_none_or(|process| process.is_lost);
         if !is_lost {
-            self.kept.entry(task).or_default().insert(part);
+            self.kept.insert(part);
         }
     }
 
-    pub(crate) fn restored(&mut self, _task: u32, instance: u64, parts: BTreeSet<Part>) {
+    pub(crate) fn restored(&mut self, instance: u64, parts: BTreeSet<Part>) {
         if let Some(known) = self.instances.get_mut(&instance) {
             known.parts = parts;
         }
@@ -364,15 +364,16 @@ impl Audit {
         self.acked.len() as u64
     }
 
-    /// What must hold at the end. `owners` says in which process each task with state runs.
-    pub(crate) fn finish(&mut self, roots: u64, tasks: u32, owners: &BTreeMap<u32, ProcessId>) {
+    /// What must hold at the end. So many tasks with state have finished at least; `owners` says in which process each runs, in
+    /// their order, and keys are divided among them by this seed.
+    pub(crate) fn finish(&mut self, roots: u64, finished: u32, owners: &[(u32, ProcessId)], seed: u64) {
         if self.done() != roots {
             let done = self.done();
             self.violate(format!(
                 "{done} of {roots} roots were acked when the topology was complete"
             ));
         }
-        for index in 0..tasks {
+        for index in 0..finished {
             let is_here = self
                 .arrived
                 .keys()
@@ -383,18 +384,18 @@ impl Audit {
                 ));
             }
         }
-        for (task, process) in owners {
-            let Some(kept) = self.kept.get(task) else {
-                continue;
-            };
+        let tasks = owners.len() as u32;
+        for (index, &(task, process)) in (0..).zip(owners) {
+            // The object that was made last is the one that runs.
             let owned = self
                 .instances
                 .values()
-                .filter(|one| one.task == *task && one.process == *process);
-            let held: BTreeSet<Part> = owned.flat_map(|one| one.parts.iter().copied()).collect();
-            let missing = kept
-                .iter()
-                .find(|part| self.acked.contains(&part.root) && !held.contains(part));
+                .rfind(|one| (one.task, one.process) == (task, process));
+            let missing = self.kept.iter().find(|part| {
+                owner(key_group(hash_fields(&encoded_key_of(**part), seed)), tasks) == index
+                    && self.acked.contains(&part.root)
+                    && !owned.is_some_and(|one| one.parts.contains(part))
+            });
             if let Some(missing) = missing.copied() {
                 self.violate(format!(
                     "the state of task {task} lacks {missing:?}, whose root is acked"

@@ -52,10 +52,12 @@ pub(crate) enum Kind {
     GiveUp,
     /// Another worker carries plans out.
     Coordinator,
+    /// A component gets more tasks, or fewer.
+    Tasks,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Drop,
         Self::Duplicate,
         Self::Delay,
@@ -72,8 +74,12 @@ impl Kind {
         Self::Pause,
         Self::GiveUp,
         Self::Coordinator,
+        Self::Tasks,
     ];
-    const CHANGES: [Self; 5] = [
+    const CHANGES: [Self; 7] = [
+        // Twice as often as others: most that happens to tasks is there.
+        Self::Tasks,
+        Self::Tasks,
         Self::Scale,
         Self::Move,
         Self::Pause,
@@ -440,6 +446,10 @@ impl World {
                 let members = self.members();
                 let at = members[rim::below(members.len() as u64) as usize];
                 self.publish(&[Change::Coordinator(at)])
+            }
+            Kind::Tasks => {
+                let name = ["count", "count", "split", "out"][rim::below(4) as usize];
+                self.publish(&[Change::Tasks(name, 1 + rim::below(5) as u32)])
             }
         };
         if did {

@@ -27,8 +27,6 @@ pub(crate) mod rim;
 mod tests;
 mod topology;
 
-use std::collections::BTreeMap;
-
 use waterspout_core::epoch::{Epoch, Member, PlanHead};
 use waterspout_core::graph::Graph;
 use waterspout_core::placement::{WorkerIndex, place};
@@ -48,6 +46,8 @@ use topology::Shape;
 
 /// A root that takes longer is failed, in milliseconds.
 const TIMEOUT_MS: u64 = 4_000;
+/// The seed by which keys are divided among tasks.
+const HASH_SEED: u64 = 7;
 /// How long after the last fault everything must be done, in microseconds.
 const CALM: u64 = 60_000_000;
 /// How often bounds are looked at, in microseconds.
@@ -99,7 +99,8 @@ pub(crate) struct World {
     coverage: Coverage,
     roots: u64,
     max_pending: u64,
-    count_tasks: std::ops::Range<u32>,
+    /// Which component keeps state.
+    count: usize,
 }
 
 /// Runs a seed from its beginning to its end.
@@ -131,11 +132,12 @@ impl World {
         let audit = topology::share(Audit::new(TIMEOUT_MS * 1_000, options.traced));
         let plan = first_plan(shape, workers, max_pending);
         let count = plan.graph().find("count").expect("it is in the graph").id;
+        let count = count.0 as usize;
         let mut world = Self {
             components: topology::components(&audit, shape),
             audit,
             network: Network::default(),
-            count_tasks: plan.graph().tasks_of(count),
+            count,
             plans: vec![plan.plan().head()],
             board: Board::new(plan),
             pods: Vec::new(),
@@ -236,9 +238,8 @@ impl World {
 
     fn judge(&mut self) {
         let newest = self.newest().clone();
-        let owners: BTreeMap<u32, u64> = self
-            .count_tasks
-            .clone()
+        let tasks = newest.numbers.tasks_of(self.count);
+        let owners: Vec<(u32, u64)> = tasks
             .filter_map(|task| {
                 let owner = newest.placement[task as usize];
                 let uid = newest.member(owner)?.uid;
@@ -246,8 +247,10 @@ impl World {
                 Some((task, process.id))
             })
             .collect();
-        let tasks = self.count_tasks.end - self.count_tasks.start;
-        self.audit.lock().finish(self.roots, tasks, &owners);
+        // What was complete before it got more tasks does not finish again.
+        let numbers = self.plans.iter().map(|plan| plan.numbers.of[self.count]);
+        let finished = numbers.min().unwrap_or(0);
+        self.audit.lock().finish(self.roots, finished, &owners, HASH_SEED);
     }
 
     fn look_at_bounds(&self) {
@@ -325,9 +328,11 @@ fn first_plan(shape: Shape, workers: u32, max_pending: u64) -> ParsedPlan {
         coordinator: WorkerIndex(0),
         given_up: Vec::new(),
         active: true,
-        hash_seed: 7,
+        hash_seed: HASH_SEED,
         rests: false,
         inherits: None,
+        numbers_since: Epoch(0),
+        ancestors: Vec::new(),
         complete: false,
     };
     ParsedPlan::new(plan).expect("the plan is right")

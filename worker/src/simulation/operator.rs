@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use waterspout_core::epoch::{Epoch, Member, PlanHead, whom_to_ask};
+use waterspout_core::epoch::{Epoch, Member, Numbers, PlanHead, whom_to_ask};
+use waterspout_core::graph::Graph;
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
+use waterspout_core::renumbering::renumber;
 
 use super::World;
 use super::random::mix;
@@ -99,6 +101,8 @@ pub(crate) enum Change {
     SetActive(bool),
     /// Another worker carries plans out.
     Coordinator(u32),
+    /// A component gets so many tasks.
+    Tasks(&'static str, u32),
 }
 
 impl World {
@@ -131,6 +135,8 @@ impl World {
         let mut given_up: Vec<WorkerIndex> = before.given_up.clone();
         let mut active = before.active;
         let mut coordinator = before.coordinator.0;
+        let before_plan = self.board.newest();
+        let mut graph = before_plan.plan().graph.clone();
         for change in changes {
             match *change {
                 Change::Add(index) => members.push(index),
@@ -142,6 +148,10 @@ impl World {
                 Change::Move => self.turn += 1,
                 Change::SetActive(is_active) => active = is_active,
                 Change::Coordinator(index) => coordinator = index,
+                Change::Tasks(name, tasks) => {
+                    let named = graph.components.iter_mut().filter(|known| known.name == name);
+                    named.for_each(|component| component.replicas = tasks);
+                }
                 Change::Replace(_) => {}
             }
         }
@@ -169,7 +179,13 @@ impl World {
             .collect();
         let since = self.plans.iter().filter(|plan| plan.epoch.0 >= self.seen_started);
         let ask = whom_to_ask(since, &members, &given_up);
-        let count = before.placement.len();
+        let graph = Graph::parse(graph).expect("as many tasks as there may be");
+        let numbering = renumber(before_plan.plan(), &graph, epoch, Epoch(self.seen_started));
+        let count = numbering.places.len();
+        let numbers = Numbers {
+            since: numbering.since,
+            of: graph.components().iter().map(|known| known.replicas).collect(),
+        };
         let placement = (0..count)
             .map(|task| members[(task + self.turn) % members.len()].index)
             .collect();
@@ -189,6 +205,8 @@ impl World {
             drain_timeout_ms: before.drain_timeout_ms,
             rests: false,
             inherits: None,
+            numbers,
+            ancestors: numbering.ancestors,
         };
         let plan = self
             .board
@@ -196,7 +214,7 @@ impl World {
             .with_head(&head)
             .expect("the operator writes valid plans");
         let text = format!(
-            "plan {} by {:?}: members {:?}, coordinator {}, given up {:?}, active {}, placement {:?}",
+            "plan {} by {:?}: members {:?}, coordinator {}, given up {:?}, active {}, placement {:?}, {:?}",
             epoch.0,
             changes,
             head.members
@@ -207,6 +225,7 @@ impl World {
             head.given_up.iter().map(|index| index.0).collect::<Vec<_>>(),
             head.active,
             head.placement.iter().map(|index| index.0).collect::<Vec<_>>(),
+            head.numbers,
         );
         self.say(&text);
         *self.board.plan() = (rim::now(), plan);

@@ -235,6 +235,11 @@ fn it_is_seen_when_epochs_and_lives_are_not_checked() {
 }
 
 #[test]
+fn it_is_seen_when_tasks_of_two_numberings_are_taken_for_each_other() {
+    caught(Mutation::MixNumberings);
+}
+
+#[test]
 fn it_is_seen_when_nobody_drains() {
     caught(Mutation::NoDrain);
 }

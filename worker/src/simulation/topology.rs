@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `split` makes up to three parts of a root, and holds some of its input until its next tick; `count` keeps the parts
-//! that it saw, which is state that moves with its tasks; `out` is the sink. Every row says which process emitted it in
+//! that it saw, which is state that moves with its tasks and is divided by key among others; `out` is the sink. Every row says which process emitted it in
 //! which epoch.
 
 use std::collections::BTreeSet;
@@ -53,6 +53,13 @@ pub(crate) fn parts_of(root: Root) -> impl Iterator<Item = Part> {
 
 fn key_of(part: Part) -> u64 {
     mix(part.root.number << 16 | u64::from(part.root.spout) << 8 | u64::from(part.child)) % KEYS
+}
+
+/// The key of a part as its field is encoded.
+pub(crate) fn encoded_key_of(part: Part) -> Vec<u8> {
+    let mut key = Vec::new();
+    RowWriter::new(&mut key).int(key_of(part) as i64);
+    key
 }
 
 /// Writes the fields of a part, as it leaves this process now.
@@ -210,7 +217,6 @@ impl Bolt for Split {
 /// Keeps the parts that it saw, and hands them on.
 struct Count {
     audit: SharedAudit,
-    task: u32,
     index: u32,
     instance: u64,
     seen: BTreeSet<Part>,
@@ -221,7 +227,7 @@ impl Bolt for Count {
         let part = read(tuple, &self.audit);
         let mut audit = self.audit.lock();
         rim::work(audit.cost());
-        audit.counted(self.task, self.instance, part);
+        audit.counted(self.instance, part);
         drop(audit);
         self.seen.insert(part);
         out.emit(0, |row| write(row, part, &self.audit))
@@ -241,11 +247,16 @@ impl Bolt for Count {
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError> {
-        self.seen = serde_json::from_slice(snapshot).expect("a state is what a snapshot gave");
-        self.audit
-            .lock()
-            .restored(self.task, self.instance, self.seen.clone());
+        let seen: BTreeSet<Part> = serde_json::from_slice(snapshot).expect("a state is what a snapshot gave");
+        self.seen.extend(seen);
+        self.audit.lock().restored(self.instance, self.seen.clone());
         Ok(())
+    }
+
+    fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) -> bool {
+        self.seen.retain(|&part| is_own(&encoded_key_of(part)));
+        self.audit.lock().restored(self.instance, self.seen.clone());
+        true
     }
 }
 
@@ -295,7 +306,6 @@ pub(crate) fn components(audit: &SharedAudit, shape: Shape) -> Components {
     components.bolt("count", move |(): (), context: &Context| {
         Ok(Count {
             audit: shared.clone(),
-            task: context.task,
             index: context.index,
             instance: shared.lock().new_instance(context.task),
             seen: BTreeSet::new(),

@@ -12,7 +12,8 @@ use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
 use super::anchored::Anchored;
 use super::finish::Finishing;
 use super::holds::Holds;
-use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
+use super::part::by_numbering;
+use super::{Counts, Handed, Latency, OUTPUT_BUDGET, Output, Part, Ran, TaskCore, Tracking};
 use crate::component::{Bolt, ComponentError, Tuple, Waker};
 use crate::gate::Wake;
 use crate::poison::{Here, Place};
@@ -378,6 +379,22 @@ impl<B: Bolt> TaskCore for BoltTask<B> {
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError> {
         self.bolt.restore(snapshot)
+    }
+
+    fn take_over(&mut self, handed: &[Handed<'_>], part: &Part) -> Result<(), ComponentError> {
+        // Nothing is there yet that it could forget.
+        let can_divide = self.bolt.keep_keys(&|_| false);
+        for numbering in by_numbering(handed) {
+            let states = numbering
+                .iter()
+                .filter(|one| can_divide || part.follows(one.index))
+                .map(|one| one.state);
+            self.bolt.restore_all(&states.collect::<Vec<_>>())?;
+        }
+        if can_divide {
+            self.bolt.keep_keys(&|key| part.owns(key));
+        }
+        Ok(())
     }
 
     fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) {

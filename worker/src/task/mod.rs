@@ -13,6 +13,7 @@ mod letters;
 mod lost;
 mod open;
 mod output;
+mod part;
 mod roots;
 mod script;
 mod spout;
@@ -22,6 +23,7 @@ pub use bolt::BoltTask;
 pub use letters::{Letters, ListedLetter, Which};
 pub use open::Shipped;
 pub use output::{Output, OutputEdge, OutputStream};
+pub use part::{Handed, Part};
 pub(crate) use script::{ScriptSettings, ScriptTask};
 pub use spout::SpoutTask;
 
@@ -167,6 +169,12 @@ pub trait TaskCore: Send {
     /// # Errors
     /// If that is none of this component's.
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), ComponentError>;
+    /// Goes on from its part of what the tasks before it kept, of which there was another number; the oldest numbering first.
+    /// Called before the first run.
+    ///
+    /// # Errors
+    /// If that is none of this component's.
+    fn take_over(&mut self, handed: &[Handed<'_>], part: &Part) -> Result<(), ComponentError>;
     /// Forgets all keys of what was restored but these. Called before the first run.
     fn keep_keys(&mut self, is_own: &dyn Fn(&[u8]) -> bool) {
         let _ = is_own;

@@ -11,8 +11,9 @@ use super::attempts::{Attempts, DeadLetters, Reason, Verdict};
 use super::letters::{Letters, Which};
 use super::lost::Lost;
 use super::output::Output;
+use super::part::by_numbering;
 use super::roots::Roots;
-use super::{Counts, Latency, OUTPUT_BUDGET, Ran, TaskCore, Tracking};
+use super::{Counts, Handed, Latency, OUTPUT_BUDGET, Part, Ran, TaskCore, Tracking};
 use crate::component::{ComponentError, Polled, Spout};
 use crate::poison::{Culprit, Keys, Tally};
 
@@ -278,6 +279,23 @@ impl<S: Spout> TaskCore for SpoutTask<S> {
         let position = serde_json::from_slice(snapshot)
             .map_err(|error| ComponentError::outside("read the position that was handed over", error))?;
         self.spout.resume(position)
+    }
+
+    fn take_over(&mut self, handed: &[Handed<'_>], _part: &Part) -> Result<(), ComponentError> {
+        for numbering in by_numbering(handed) {
+            let of = numbering.first().map_or(0, |one| one.of);
+            let mut positions = vec![None; of as usize];
+            for one in numbering {
+                let position = serde_json::from_slice(one.state).map_err(|error| {
+                    ComponentError::outside("read a position that was handed over", error)
+                })?;
+                if let Some(place) = positions.get_mut(one.index as usize) {
+                    *place = Some(position);
+                }
+            }
+            self.spout.resume_part(&positions)?;
+        }
+        Ok(())
     }
 
     fn finish(&mut self, _ledger: LedgerSettings) {}

@@ -23,7 +23,12 @@ pub(super) enum Control {
     /// A part of a task's state, which moves to the receiver.
     Copy(CopyPart),
     /// To the coordinator: the states of the sender's tasks.
-    Report(Vec<(u32, TaskState)>),
+    Report {
+        /// The epoch that they are of: of another one, tasks may be numbered in another way.
+        epoch: u64,
+        /// The states.
+        states: Vec<(u32, TaskState)>,
+    },
     /// To all: the process before the sender died of these roots.
     Died(Vec<Culprit>),
     /// From the coordinator: all input of these components has ended.
@@ -57,6 +62,11 @@ pub(super) struct CopyPart {
 }
 
 impl Control {
+    /// See [`Control::Report`].
+    pub(super) fn report(epoch: u64, states: Vec<(u32, TaskState)>) -> Self {
+        Self::Report { epoch, states }
+    }
+
     /// A line of JSON; the bytes of a copy follow as they are.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut message = serde_json::to_vec(self).expect("control messages have text keys only");

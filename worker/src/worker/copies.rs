@@ -1,14 +1,16 @@
 //! Copies of what tasks keep, on their way from worker to worker.
 //!
-//! Owns: the copies that are here, cutting them into parts and putting them together. Leaves to others: when one is made,
+//! Owns: the copies that are here, cutting them into parts and putting them together, which of them a task starts with. Leaves to others: when one is made,
 //! sent and dropped ([`super::epochs`]). Invariant: parts come in order; one that does not fit begins nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use waterspout_core::epoch::{Ballot, CopyId, Epoch};
+use waterspout_core::epoch::{Ballot, CopyId, Epoch, Installation, PlanHead};
 
 use super::control::CopyPart;
+use crate::runtime::Start;
+use crate::task::Handed;
 use crate::transport::PeerId;
 
 /// Bytes of a copy that go in one message.
@@ -29,8 +31,42 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    pub(super) fn get(&self, copy: CopyId) -> Option<&[u8]> {
+    fn get(&self, copy: CopyId) -> Option<&[u8]> {
         self.here.get(&copy).map(AsRef::as_ref)
+    }
+
+    /// What a task of a plan starts with.
+    pub(super) fn start(&self, head: &PlanHead, installation: &Installation) -> Start<'_> {
+        let task = installation.task;
+        let is_own = |copy: &&CopyId| (copy.task, copy.since) == (task, head.numbers.since);
+        match installation.copies.iter().find(is_own) {
+            Some(&copy) => Start::State(self.get(copy).unwrap_or_default()),
+            None if installation.copies.is_empty() => Start::Kept,
+            None => self.start_of_parents(head, installation),
+        }
+    }
+
+    /// What a task starts with whose parents were numbered in another way.
+    fn start_of_parents(&self, head: &PlanHead, installation: &Installation) -> Start<'_> {
+        let place = head.numbers.place_of(installation.task);
+        let tasks = place.map_or(0, |(component, _)| head.numbers.of[component]);
+        let handed = installation.copies.iter().filter_map(|&copy| {
+            let mut ancestors = head.ancestors.iter();
+            let numbers = &ancestors.find(|known| known.numbers.since == copy.since)?.numbers;
+            let (component, index) = numbers.place_of(copy.task)?;
+            Some(Handed {
+                since: copy.since.0,
+                index,
+                of: numbers.of[component],
+                state: self.get(copy).filter(|state| !state.is_empty())?,
+            })
+        });
+        let handed: Vec<Handed<'_>> = handed.collect();
+        match handed.last() {
+            // As many as now: it is the same task under another number.
+            Some(last) if handed.iter().all(|one| one.of == tasks) => Start::State(last.state),
+            _ => Start::Part(handed),
+        }
     }
 
     pub(super) fn keep(&mut self, copy: CopyId, state: Arc<[u8]>) {

@@ -14,11 +14,12 @@ use crate::poison::{Culprit, Page, left_in};
 use crate::runtime::{Command, Node, Positions};
 use crate::volume::VolumeError;
 
-/// Takes over the page of the process before this one. What it died of and whose spout was in the same process is
+/// Takes over the page of the process before this one, whose tasks were numbered as they are since `since`. What it died of and whose spout was in the same process is
 /// counted on the volume; the others are given back.
 pub(super) fn take_page(
     path: Option<&Path>,
     positions: &Positions,
+    since: u64,
 ) -> Result<(Arc<Page>, Vec<Culprit>), VolumeError> {
     let Some(path) = path else {
         return Ok((Page::of_this_process(), Vec::new()));
@@ -40,7 +41,7 @@ pub(super) fn take_page(
             cause = culprit.cause.text(),
             "the process before this one died of a tuple"
         );
-        positions.count_death(culprit.spout, key, culprit.cause, culprit.is_sure)?;
+        positions.count_death((since, culprit.spout), key, culprit.cause, culprit.is_sure)?;
     }
     let is_here = |at: usize| left.keys.iter().any(|&(known, _)| known == at);
     let others = (0..).zip(&left.culprits).filter(|(at, _)| !is_here(*at));

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use waterspout_core::epoch::{
-    Action, Ballot, Config, CopyId, Event, Hello, Installation, Machine, Message, Phase, PlanHead, Saved,
-    TaskId, Traffic,
+    Action, Ballot, Config, CopyId, Epoch, Event, Hello, Installation, Machine, Message, Phase, PlanHead,
+    Saved, TaskId, Traffic,
 };
 use waterspout_core::placement::WorkerIndex;
 use waterspout_core::plan::ParsedPlan;
@@ -38,6 +38,14 @@ pub(super) fn machine(me: PeerId, volume: &Volume) -> Result<SharedMachine, Volu
     Ok(Arc::new(Mutex::new(machine)))
 }
 
+/// Since when tasks were numbered as they were in the process before this one.
+pub(super) fn numbered_since(volume: &Volume) -> Result<u64, VolumeError> {
+    let saved: Saved = volume.read(FILE)?.unwrap_or_default();
+    Ok(saved
+        .committed
+        .map_or(0, |committed| committed.plan.numbers.since.0))
+}
+
 /// A drain under way.
 struct Draining {
     ballot: Ballot,
@@ -51,6 +59,8 @@ struct Draining {
 /// A freeze under way.
 struct Freezing {
     tasks: Vec<u32>,
+    /// Since when they are numbered so.
+    since: Epoch,
     tag: Ballot,
 }
 
@@ -131,7 +141,7 @@ impl Epochs {
     /// Takes in a plan that was read. One of another graph is not for this process.
     pub(super) fn read(&mut self, plan: ParsedPlan) -> Result<(), WorkerError> {
         let (mine, other) = (self.newest.plan(), plan.plan());
-        if mine.revision != other.revision || mine.graph != other.graph {
+        if mine.revision != other.revision || !mine.graph.is_but_for_numbers(&other.graph) {
             tracing::error!(
                 revision = other.revision,
                 "the new plan is of another revision; this worker keeps to its own"
@@ -301,11 +311,12 @@ impl Epochs {
     fn look_after_freeze(&mut self) -> Option<Event> {
         let freezing = self.freezing.as_ref()?;
         let states = self.node.frozen(&freezing.tasks)?;
-        let tag = freezing.tag;
+        let (since, tag) = (freezing.since, freezing.tag);
         self.freezing = None;
         for (task, state) in states {
             let copy = CopyId {
                 task: TaskId(task),
+                since,
                 tag,
             };
             self.copies.keep(copy, state);
@@ -363,14 +374,16 @@ impl Epochs {
         self.copies.forget_parts(from);
     }
 
-    fn install(&mut self, ballot: Ballot, tasks: &[Installation]) -> Result<(), WorkerError> {
+    /// Prepares tasks of a plan. Those that took something over from another revision have it.
+    fn install(&mut self, head: &PlanHead, tasks: &[Installation]) -> Result<(), WorkerError> {
+        let plan = self.whole(head)?;
         for installation in tasks {
-            if self.node.is_heir(installation.task.0, ballot.epoch.0) {
+            let task = installation.task;
+            if self.node.is_heir(&plan, task.0) {
                 continue;
             }
-            let state = installation.copy.and_then(|copy| self.copies.get(copy));
-            self.node
-                .install(&self.newest, &self.settings, installation.task.0, state)?;
+            let start = self.copies.start(head, installation);
+            self.node.install(&plan, &self.settings, task.0, &start)?;
         }
         Ok(())
     }
@@ -399,18 +412,18 @@ impl Epochs {
                     answered: false,
                 });
             }
-            Action::Snapshot { tasks, tag } => {
+            Action::Snapshot { tasks, since, tag } => {
                 let tasks: Vec<u32> = tasks.iter().map(|task| task.0).collect();
                 self.node.freeze(&tasks);
-                self.freezing = Some(Freezing { tasks, tag });
+                self.freezing = Some(Freezing { tasks, since, tag });
             }
             Action::SendCopy { to, ballot, copy } => {
                 for part in self.copies.parts(copy, ballot) {
                     self.send(to, &Control::Copy(part));
                 }
             }
-            Action::Install { ballot, tasks } => {
-                self.install(ballot, &tasks)?;
+            Action::Install { ballot, plan, tasks } => {
+                self.install(&plan, &tasks)?;
                 return Ok(Some(Event::Installed { ballot }));
             }
             Action::PauseSpouts => self.node.command(&Command::SetActive(false)),

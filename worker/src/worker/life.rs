@@ -144,7 +144,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         let epoch = self.node.epoch();
         if epoch != self.states_of {
             self.states_of = epoch;
-            self.states.fill(TaskState::Running);
+            self.states = vec![TaskState::Running; self.epochs.plan().placement().len()];
             self.avoid_absent();
         }
     }
@@ -282,8 +282,8 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         }
         let from_coordinator = from.index == self.coordinator();
         match message {
-            Control::Report(states) => {
-                for (task, state) in states {
+            Control::Report { epoch, states } => {
+                for (task, state) in states.into_iter().filter(|_| epoch == self.states_of) {
                     if self.epochs.plan().placement().get(task as usize) == Some(&from.index) {
                         self.states[task as usize] = state;
                     }
@@ -333,6 +333,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
         }
         self.greet_again();
         self.epochs.tick()?;
+        self.notice_epoch();
         self.set_progress();
         self.look_after_tasks()?;
         if self.is_coordinator() && !self.complete {
@@ -399,7 +400,7 @@ impl<W: FnMut(&WorkerStatus)> Life<W> {
             self.states[task as usize] = state;
         }
         if !self.is_coordinator() {
-            self.send(self.coordinator(), &Control::Report(report));
+            self.send(self.coordinator(), &Control::report(self.states_of, report));
         }
         self.node.slots().for_each(|slot| slot.want_position());
         self.publish()

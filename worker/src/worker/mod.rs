@@ -279,7 +279,8 @@ pub async fn run(
     let starts = volume.read::<u64>(STARTS)?.unwrap_or(0) + 1;
     volume.write(STARTS, &starts)?;
     let positions = Positions::on(&volume);
-    let (page, culprits) = deaths::take_page(config.page.as_deref(), &positions)?;
+    let since = epochs::numbered_since(&volume)?;
+    let (page, culprits) = deaths::take_page(config.page.as_deref(), &positions, since)?;
     let me = PeerId {
         index: config.index,
         incarnation: Incarnation {

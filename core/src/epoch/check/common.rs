@@ -4,7 +4,8 @@ use super::operator::Change::{Leave, Members, Rotate};
 use super::plant::Shape;
 use super::world::{Flaw, Happening, World};
 use crate::epoch::{
-    Action, Config, Epoch, Event, Incarnation, Machine, Member, PlanHead, Saved, Traffic, WorkerIndex,
+    Action, Config, Epoch, Event, Incarnation, Machine, Member, Numbers, PlanHead, Saved, Traffic,
+    WorkerIndex,
 };
 
 const SHAPE: Shape = Shape {
@@ -140,6 +141,8 @@ fn a_drain_counts_again_until_both_ends_agree() {
         drain_timeout_ms: 100,
         rests: false,
         inherits: None,
+        numbers: Numbers::default(),
+        ancestors: Vec::new(),
     };
     let mut machine = Machine::new(me, life, Saved::default(), Config::default());
     let mut run = |now_ms, event| {

@@ -17,38 +17,34 @@ use crate::epoch::{Epoch, PlanHead, TaskId, WorkerIndex};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Ghost {
     pub(super) acked: BTreeSet<Root>,
-    pub(super) held: BTreeMap<TaskId, BTreeMap<ProcessId, BTreeSet<Root>>>,
+    /// By effect, whichever task it belongs to now.
+    pub(super) held: BTreeMap<Root, BTreeSet<ProcessId>>,
     pub(super) started: Epoch,
 }
 
 impl Ghost {
-    pub(super) fn hold(&mut self, task: TaskId, process: ProcessId, roots: impl IntoIterator<Item = Root>) {
-        self.held
-            .entry(task)
-            .or_default()
-            .entry(process)
-            .or_default()
-            .extend(roots);
-    }
-
-    pub(super) fn lose(&mut self, lost: impl Fn(ProcessId) -> bool) {
-        for holders in self.held.values_mut() {
-            holders.retain(|&process, _| !lost(process));
+    pub(super) fn hold(&mut self, process: ProcessId, roots: impl IntoIterator<Item = Root>) {
+        for root in roots {
+            self.held.entry(root).or_default().insert(process);
         }
     }
 
-    pub(super) fn all_held(&self, task: TaskId) -> BTreeSet<Root> {
-        self.held
-            .get(&task)
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .flatten()
-            .copied()
-            .collect()
+    pub(super) fn lose(&mut self, lost: impl Fn(ProcessId) -> bool) {
+        self.held.retain(|_, holders| {
+            holders.retain(|&process| !lost(process));
+            !holders.is_empty()
+        });
     }
 
-    fn required(&self, task: TaskId) -> BTreeSet<Root> {
-        self.all_held(task).intersection(&self.acked).copied().collect()
+    pub(super) fn all_held(&self) -> BTreeSet<Root> {
+        self.held.keys().copied().collect()
+    }
+
+    fn required(&self, is_own: impl Fn(Root) -> bool) -> BTreeSet<Root> {
+        let acked = self.acked.iter().copied();
+        acked
+            .filter(|root| self.held.contains_key(root) && is_own(*root))
+            .collect()
     }
 }
 
@@ -103,25 +99,28 @@ impl World {
             .find(|plan| plan.epoch == epoch)
             .cloned()
             .unwrap();
-        for task in (0..self.shape.tasks()).map(TaskId) {
+        let shape = self.shape;
+        for task in (0..plan.numbers.sum()).map(TaskId) {
+            let is_own = |root: Root| shape.bolt_of(root, plan.numbers.of[1]) == task;
             let index = owner(&plan.placement, task).unwrap();
             let runner = self
                 .runner(index, epoch)
                 .filter(|&process| !self.is_abandoned(process));
             let Some(runner) = runner else {
                 if starts {
-                    self.ghost.held.remove(&task);
+                    self.ghost.held.retain(|&root, _| !is_own(root));
                 }
                 continue;
             };
             match &self.process(runner).plant.tasks.get(&task).unwrap().content {
                 Content::Bolt(roots) => {
                     let roots = roots.clone();
-                    if let Some(lost) = self.ghost.required(task).difference(&roots).next() {
+                    if let Some(lost) = self.ghost.required(is_own).difference(&roots).next() {
                         return Err(format!("S2: acked root {lost} is lost in {task:?} of {epoch:?}"));
                     }
                     if starts {
-                        self.ghost.held.insert(task, BTreeMap::from([(runner, roots)]));
+                        self.ghost.held.retain(|&root, _| !is_own(root));
+                        self.ghost.hold(runner, roots);
                     }
                 }
                 Content::Spout {

@@ -3,7 +3,7 @@
 //! Owns: valid plans. Leaves to others: when ([`super::world`]).
 
 use super::world::{Flaw, World};
-use crate::epoch::{Epoch, Member, PlanHead, WorkerIndex, whom_to_ask};
+use crate::epoch::{Ancestor, Epoch, Handing, Member, Numbers, PlanHead, WorkerIndex, whom_to_ask};
 
 /// What a new plan changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +24,8 @@ pub(super) enum Change {
     Rotate,
     /// Another coordinator.
     Coordinator(u32),
+    /// So many tasks of the bolt.
+    Bolts(u32),
 }
 
 impl World {
@@ -40,6 +42,13 @@ impl World {
         let mut active = before.as_ref().is_none_or(|plan| plan.active);
         let mut turn = self.turn;
         let mut coordinator = before.as_ref().map(|plan| plan.coordinator.0);
+        let mut numbers = before.as_ref().map_or_else(
+            || Numbers {
+                since: Epoch(0),
+                of: vec![self.shape.spouts, self.shape.bolts],
+            },
+            |plan| plan.numbers.clone(),
+        );
         for change in changes {
             match *change {
                 Change::Members(all) => members = all.to_vec(),
@@ -58,6 +67,13 @@ impl World {
                 Change::Flip => active = !active,
                 Change::Rotate => turn += 1,
                 Change::Coordinator(index) => coordinator = Some(index),
+                Change::Bolts(bolts) if numbers.of[1] == bolts => {}
+                Change::Bolts(bolts) => {
+                    numbers = Numbers {
+                        since: epoch,
+                        of: vec![self.shape.spouts, bolts],
+                    };
+                }
             }
         }
         members.sort_unstable();
@@ -87,7 +103,8 @@ impl World {
                 &given_up,
             ),
         };
-        let placement = (0..self.shape.tasks() as usize)
+        let ancestors = self.ancestors(&numbers);
+        let placement = (0..numbers.sum() as usize)
             .map(|task| members[(task + turn) % members.len()].index)
             .collect();
         self.plans.push(PlanHead {
@@ -101,9 +118,29 @@ impl World {
             drain_timeout_ms: 1_000,
             rests: false,
             inherits: None,
+            numbers,
+            ancestors,
         });
         self.lose_abandoned();
         true
+    }
+
+    /// The other numbers of plans that may still run.
+    fn ancestors(&self, numbers: &Numbers) -> Vec<Ancestor> {
+        let skipped = match self.flaw {
+            Flaw::LastAncestorOnly => self.plans.len().saturating_sub(1),
+            _ => 0,
+        };
+        let plans = self.plans.iter().skip(skipped);
+        let plans = plans.filter(|plan| plan.epoch >= self.known_started);
+        let mut known: Vec<&Numbers> = plans.map(|plan| &plan.numbers).collect();
+        known.retain(|known| known.since != numbers.since);
+        known.dedup();
+        let ancestor = |numbers: &Numbers| Ancestor {
+            numbers: numbers.clone(),
+            handing: vec![Handing::All, Handing::Keys],
+        };
+        known.into_iter().map(ancestor).collect()
     }
 
     /// Names the newest pod of an index. It is the same member as before if nothing has gone on without it.

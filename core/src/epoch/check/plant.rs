@@ -8,7 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::epoch::{CopyId, Epoch, TaskId, WorkerIndex};
+use crate::epoch::{CopyId, Epoch, Installation, PlanHead, TaskId, WorkerIndex};
+use crate::hash::{hash_fields, key_group, owner as owner_of};
 
 pub(super) type Root = u32;
 /// A process: the number of its pod, and how often it was started there.
@@ -50,17 +51,15 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn tasks(&self) -> u32 {
-        self.spouts + self.bolts
-    }
-
     pub(super) fn all_roots(&self) -> impl Iterator<Item = Root> + use<> {
         let roots = self.roots;
         (0..self.spouts).flat_map(move |spout| (0..roots).map(move |n| spout * 100 + n))
     }
 
-    pub(super) fn bolt_of(&self, root: Root) -> TaskId {
-        TaskId(self.spouts + (root / 100 + root % 100) % self.bolts)
+    /// The bolt task that a root goes to, of so many.
+    pub(super) fn bolt_of(&self, root: Root, bolts: u32) -> TaskId {
+        let group = key_group(hash_fields(&root.to_le_bytes(), 0));
+        TaskId(self.spouts + owner_of(group, bolts))
     }
 
     pub(super) fn empty(&self, task: TaskId) -> Content {
@@ -80,6 +79,8 @@ impl Shape {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Plant {
     pub(super) tasks: BTreeMap<TaskId, Task>,
+    /// Since when they are numbered so.
+    since: Epoch,
     pub(super) copies: BTreeMap<CopyId, Content>,
     pub(super) prepared: BTreeMap<TaskId, Content>,
     pub(super) inbox: VecDeque<Packet>,
@@ -186,9 +187,31 @@ impl Plant {
         self.copies.insert(copy, content);
     }
 
-    pub(super) fn commit(&mut self, shape: &Shape, mine: impl Iterator<Item = TaskId>) {
+    /// What a task begins with: a copy of its own, or its part of what its parents had.
+    pub(super) fn prepare(&mut self, shape: &Shape, plan: &PlanHead, install: &Installation) {
+        let mut begins = shape.empty(install.task);
+        for copy in &install.copies {
+            let Some(content) = self.copies.get(copy) else {
+                continue;
+            };
+            match (&mut begins, content) {
+                (Content::Bolt(roots), Content::Bolt(handed)) if copy.since != plan.numbers.since => {
+                    let own = |root: &&Root| shape.bolt_of(**root, plan.numbers.of[1]) == install.task;
+                    roots.extend(handed.iter().filter(own));
+                }
+                (begins, content) => *begins = content.clone(),
+            }
+        }
+        self.prepared.insert(install.task, begins);
+    }
+
+    pub(super) fn commit(&mut self, shape: &Shape, plan: &PlanHead, me: WorkerIndex, mixes: bool) {
         let mut tasks = BTreeMap::new();
-        for id in mine {
+        if self.since != plan.numbers.since && !mixes {
+            self.tasks.clear();
+        }
+        self.since = plan.numbers.since;
+        for id in plan.tasks_of(me) {
             let task = self.tasks.remove(&id).map(|task| task.content);
             let content = task
                 .or_else(|| self.prepared.remove(&id))

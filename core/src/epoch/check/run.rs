@@ -154,13 +154,14 @@ impl Schedule {
         let changes: Vec<Change> = (0..count)
             .map(|_| {
                 let worker = self.rng.below(4) as u32;
-                match self.rng.below(10) {
+                match self.rng.below(12) {
                     0 | 1 => Change::GiveUp(worker),
                     2 | 3 => Change::Add(worker),
                     4 | 5 => Change::Leave(worker),
                     6 => Change::Replace(worker),
                     7 => Change::Flip,
                     8 => Change::Coordinator(worker),
+                    9 | 10 => Change::Bolts(1 + self.rng.below(5) as u32),
                     _ => Change::Rotate,
                 }
             })

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::plant::{Content, Packet, Plant, ProcessId, owner};
 use super::world::{Flaw, Job, Process, World};
+use crate::epoch::mutation::Mutation;
 use crate::epoch::{Action, Config, CopyId, Event, Incarnation, Machine, WorkerIndex};
 
 impl World {
@@ -95,9 +96,9 @@ impl World {
                     process.jobs.retain(|job| !matches!(job, Job::Drained(..)));
                     process.jobs.push(Job::Drained(ballot, wave));
                 }
-                Action::Snapshot { tasks, tag } => {
+                Action::Snapshot { tasks, since, tag } => {
                     for task in tasks {
-                        process.plant.snapshot(&shape, CopyId { task, tag });
+                        process.plant.snapshot(&shape, CopyId { task, since, tag });
                     }
                     process.jobs.push(Job::Snapshotted(tag));
                 }
@@ -109,15 +110,11 @@ impl World {
                             .push_back((ballot, copy, content));
                     }
                 }
-                Action::Install { ballot, tasks } => {
-                    let plant = &mut process.plant;
-                    plant.prepared = tasks
-                        .into_iter()
-                        .map(|install| {
-                            let copy = install.copy.and_then(|copy| plant.copies.get(&copy).cloned());
-                            (install.task, copy.unwrap_or_else(|| shape.empty(install.task)))
-                        })
-                        .collect();
+                Action::Install { ballot, plan, tasks } => {
+                    process.plant.prepared.clear();
+                    for install in &tasks {
+                        process.plant.prepare(&shape, &plan, install);
+                    }
                     process.jobs.push(Job::Installed(ballot));
                 }
                 Action::DropTasks => {
@@ -129,7 +126,8 @@ impl World {
                 Action::Commit(committed) => {
                     let index = self.pods[id.0].index;
                     let process = self.pods[id.0].process.as_mut().unwrap();
-                    process.plant.commit(&shape, committed.plan.tasks_of(index));
+                    let mixes = process.machine.lacks(Mutation::NumberingsMixed);
+                    process.plant.commit(&shape, &committed.plan, index, mixes);
                 }
                 Action::StartSpouts => {
                     process.plant.spouts_on = true;
@@ -208,7 +206,8 @@ impl World {
         let process = self.pods[at].process.as_mut().unwrap();
         let spout = process.plant.emitter(&shape).unwrap();
         let (root, attempt) = process.plant.emit(spout).unwrap();
-        let (from, epoch, task) = (process.id, process.machine.epoch(), shape.bolt_of(root));
+        let bolts = process.machine.running().map_or(1, |plan| plan.numbers.of[1]);
+        let (from, epoch, task) = (process.id, process.machine.epoch(), shape.bolt_of(root, bolts));
         self.ship(
             at,
             task,
@@ -273,7 +272,7 @@ impl World {
         {
             roots.insert(packet.root);
             if !self.is_abandoned(id) && epoch >= self.ghost.started {
-                self.ghost.hold(packet.task, id, [packet.root]);
+                self.ghost.hold(id, [packet.root]);
             }
             self.ship(
                 at,

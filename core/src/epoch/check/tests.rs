@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::explore::{Small, explore};
-use super::operator::Change::{Add, Coordinator, Flip, GiveUp, Leave, Members, Replace, Rotate};
+use super::operator::Change::{Add, Bolts, Coordinator, Flip, GiveUp, Leave, Members, Replace, Rotate};
 use super::plant::Shape;
 use super::run::{Failure, Scenario, run};
 use super::world::Flaw;
@@ -90,6 +90,26 @@ const SCENARIOS: &[Scenario] = &[
         &[&[Replace(1)], &[GiveUp(2)], &[Add(2), Rotate]],
     ),
     scenario("pause and go on", &[&[Flip], &[Rotate], &[Flip]]),
+    scenario("more tasks, and fewer", &[&[Bolts(5)], &[Bolts(1)]]),
+    scenario("more tasks, rotated", &[&[Bolts(4)], &[Rotate]]),
+    scenario(
+        "more tasks and other workers",
+        &[&[Bolts(5), Add(3)], &[Bolts(2), Leave(0)], &[Bolts(4)]],
+    ),
+    Scenario {
+        crashes: 5,
+        ..scenario(
+            "more tasks, and crashes",
+            &[&[Bolts(5)], &[Bolts(2)], &[Bolts(3)]],
+        )
+    },
+    Scenario {
+        shape: BUSY,
+        crashes: 0,
+        cuts: 0,
+        length: 200,
+        ..scenario("more tasks of what is busy", &[&[Bolts(5)], &[Bolts(2)]])
+    },
     scenario("swap all", &[&[Members(&[2, 3])], &[Members(&[0, 1])]]),
     Scenario {
         shape: BUSY,
@@ -177,6 +197,11 @@ const EXPLORED: &[Small] = &[
     Small {
         cuts: 1,
         ..small("two rotate, a link breaks", &[&[Rotate]])
+    },
+    small("two get more tasks", &[&[Bolts(2)]]),
+    Small {
+        crashes: 1,
+        ..small("two get more tasks, one dies", &[&[Bolts(2)]])
     },
     small("one of two leaves", &[&[Leave(1)]]),
     Small {
@@ -318,6 +343,9 @@ caught! {
     caught_copy_dropped_at_commit: Flaw::Machine(Mutation::CopyDroppedAtCommit), false;
     caught_ask_without_skipped_plans: Flaw::AskWithoutSkipped, false;
     caught_ask_without_leavers: Flaw::AskWithoutLeavers, false;
+    caught_numberings_mixed: Flaw::Machine(Mutation::NumberingsMixed), false;
+    caught_one_numbering_only: Flaw::Machine(Mutation::OneNumberingOnly), false;
+    caught_last_ancestor_only: Flaw::LastAncestorOnly, false;
 }
 
 /// Needs three things in a row that seldom meet by chance, so all orders are tried.

@@ -24,6 +24,8 @@ pub(super) enum Flaw {
     Machine(Mutation),
     AskWithoutSkipped,
     AskWithoutLeavers,
+    /// A plan knows the numbers of tasks of the plan before only.
+    LastAncestorOnly,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -333,8 +335,8 @@ impl World {
                 {
                     // What was on its way when its last holder died need not be found, as its receiver may have
                     // reported before.
-                    let held = self.ghost.all_held(copy.task);
-                    self.ghost.hold(copy.task, to, roots.intersection(&held).copied());
+                    let held = self.ghost.all_held();
+                    self.ghost.hold(to, roots.intersection(&held).copied());
                 }
                 self.pods[to.0]
                     .process

@@ -63,6 +63,8 @@ fn template(settings: PodSettings, scripts: &[Mount]) -> Value {
         image: "worker:1",
         replicas: 1,
         drain_timeout_ms: 5_000,
+        is_tls: false,
+        traces: None,
         scripts,
         settings,
     };

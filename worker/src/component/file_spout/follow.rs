@@ -93,7 +93,7 @@ impl Follow {
             let offset = self
                 .resumed
                 .iter()
-                .find(|known| known.path == path && known.inode == inode);
+                .rfind(|known| known.path == path && known.inode == inode);
             let offset = offset.map_or(0, |known| known.offset);
             self.files.push(Tailed {
                 path,
@@ -174,7 +174,8 @@ impl Follow {
         let Files { files } = serde_json::from_value(position).map_err(|error| {
             ComponentError::Settings(format!("the position of a file spout does not parse: {error}"))
         })?;
-        self.resumed = files;
+        // Files of other tasks are not this one's, whatever is known of them.
+        self.resumed.extend(files);
         self.files.clear();
         self.look_for_files()
     }

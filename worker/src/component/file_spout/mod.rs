@@ -197,6 +197,16 @@ impl Spout for FileSpout {
             Source::Follow(follow) => follow.resume(position),
         }
     }
+
+    fn resume_part(&mut self, positions: &[Option<Value>]) -> Result<(), ComponentError> {
+        match &mut self.source {
+            Source::Bounded(bounded) => bounded.resume_part(positions),
+            Source::Follow(follow) => positions
+                .iter()
+                .flatten()
+                .try_for_each(|position| follow.resume(position.clone())),
+        }
+    }
 }
 
 /// The files that a pattern names, sorted.

@@ -58,6 +58,43 @@ fn every_line_is_read_once_over_all_tasks() {
 }
 
 #[test]
+fn every_line_is_read_once_whatever_becomes_of_the_number_of_tasks() {
+    let directory = TempDir::new().expect("a directory");
+    let mut lines: Vec<String> = (0..1000).map(|number| format!("line {number}")).collect();
+    fs::write(directory.path().join("a.txt"), lines[..400].join("\n")).expect("written");
+    fs::write(directory.path().join("b.txt"), lines[400..].join("\n")).expect("written");
+    let files = find(directory.path(), "*.txt").expect("found");
+    let mut found = Vec::new();
+    let mut positions: Vec<Option<Value>> = Vec::new();
+    for (tasks, each) in [(2, 90), (5, 31), (3, 57), (3, 11), (1, 200), (4, usize::MAX)] {
+        let mut next = Vec::new();
+        for index in 0..tasks {
+            let mut bounded = Bounded::with_range(&files, index, tasks, 100).expect("made");
+            match positions.get(index) {
+                Some(Some(position)) if positions.len() == tasks => bounded.resume(position.clone()),
+                _ => bounded.resume_part(&positions),
+            }
+            .expect("they are its own");
+            let mut take = |_: Place, line: &[u8], _: &Path| {
+                found.push(String::from_utf8(line.to_vec()).expect("utf-8"));
+                Ok(())
+            };
+            // Some are ahead of others.
+            for _ in 0..each.saturating_mul(index + 1) {
+                if !matches!(bounded.next(&mut take).expect("it reads"), Next::Line) {
+                    break;
+                }
+            }
+            next.push(Some(bounded.position(None)));
+        }
+        positions = next;
+    }
+    found.sort();
+    lines.sort();
+    assert_eq!(found, lines);
+}
+
+#[test]
 fn a_line_that_failed_is_read_again_where_it_was() {
     let directory = TempDir::new().expect("a directory");
     fs::write(directory.path().join("a.txt"), "one\ntwo\nthree").expect("written");

@@ -29,15 +29,18 @@ mod spout;
 mod storm_spout;
 pub mod text;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
 use waterspout_core::component::script::{COMMAND, KIND, ScriptLimits};
 use waterspout_core::graph::Role;
 use waterspout_core::plan::Plan;
+use waterspout_core::value::ValueRef;
 
 use super::registry::SpoutVisitor;
 use super::{ComponentError, Context};
+use crate::task::{Handed, Part};
 use batch::BatchProtocol;
 pub(crate) use codec::Fault;
 pub(crate) use filter::LineFilter;
@@ -247,7 +250,111 @@ pub(crate) fn is_state(bytes: &[u8]) -> bool {
     batch::parts(bytes).is_some()
 }
 
+/// What of the states of the tasks before is one task's: its keys as the later numbering has them, and what is no key's of the
+/// tasks that it follows. `None` if one is no state of a script.
+pub(crate) fn part_of(handed: &[Handed<'_>], part: &Part) -> Option<Vec<u8>> {
+    let mut own: BTreeMap<(Vec<u8>, u32), &[u8]> = BTreeMap::new();
+    for one in handed {
+        for row in batch::parts(one.state)? {
+            let key = row.raw(0)?.to_vec();
+            match row.get(0)? {
+                ValueRef::List(values) if part.owns(values.as_bytes()) => {
+                    own.insert((key, 0), row.as_bytes());
+                }
+                ValueRef::List(_) => {}
+                _ if part.follows(one.index) => {
+                    own.insert((key, one.index), row.as_bytes());
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut state = Vec::new();
+    for row in own.values() {
+        state.extend_from_slice(&(row.len() as u32).to_le_bytes());
+        state.extend_from_slice(row);
+    }
+    Some(state)
+}
+
 /// Counts something that a script counts.
 pub(crate) fn count(name: &str, value: f64) {
     tracing::debug!(name, value, "a script counted");
+}
+
+#[cfg(test)]
+mod tests {
+    use waterspout_core::value::{RowWriter, Value};
+
+    use super::*;
+
+    /// A state of parts: a key of one text, or none, with a number.
+    fn state(parts: &[(Option<&str>, i64)]) -> Vec<u8> {
+        let mut state = Vec::new();
+        for (key, value) in parts {
+            let mut row = Vec::new();
+            let key = key.map_or(Value::Null, |key| Value::List(vec![Value::from(key)]));
+            RowWriter::new(&mut row).value(&key).int(*value);
+            state.extend_from_slice(&(row.len() as u32).to_le_bytes());
+            state.extend_from_slice(&row);
+        }
+        state
+    }
+
+    fn numbers(state: &[u8]) -> Vec<i64> {
+        let parts = batch::parts(state).expect("a state");
+        let mut numbers: Vec<i64> = parts.iter().filter_map(|row| row.int(1)).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    #[test]
+    fn each_part_of_a_state_goes_to_one_task_and_the_newer_numbering_counts() {
+        let old = state(&[(Some("a"), 1), (Some("b"), 2), (None, 3)]);
+        let new = [
+            state(&[(Some("b"), 20), (None, 30)]),
+            state(&[(Some("c"), 40), (None, 50)]),
+        ];
+        let handed = |since, index, of, state| Handed {
+            since,
+            index,
+            of,
+            state,
+        };
+        let handed = [
+            handed(0, 0, 1, old.as_slice()),
+            handed(4, 0, 2, new[0].as_slice()),
+            handed(4, 1, 2, new[1].as_slice()),
+        ];
+        let mut all = Vec::new();
+        for index in 0..3 {
+            let part = Part {
+                index,
+                tasks: 3,
+                seed: 0,
+            };
+            let own = part_of(&handed, &part).expect("these are states");
+            all.extend(numbers(&own));
+        }
+        all.sort_unstable();
+        assert_eq!(all, [1, 20, 30, 40, 50]);
+        let part = Part {
+            index: 0,
+            tasks: 1,
+            seed: 0,
+        };
+        assert_eq!(
+            part_of(
+                &[
+                    handed[0],
+                    Handed {
+                        state: &old[1..],
+                        ..handed[0]
+                    }
+                ],
+                &part
+            ),
+            None
+        );
+    }
 }

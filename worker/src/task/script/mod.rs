@@ -20,7 +20,7 @@ use waterspout_core::ledger::{LedgerEntry, LedgerSettings};
 
 use super::bolt::Timer;
 use super::finish::Finishing;
-use super::{Counts, Latency, OUTPUT_BUDGET, Output, Ran, TaskCore, Tracking};
+use super::{Counts, Handed, Latency, OUTPUT_BUDGET, Output, Part, Ran, TaskCore, Tracking};
 use crate::component::ComponentError;
 use crate::component::script::{Ask, Event, Host, Speak, gave_up};
 use crate::gate::Wake;
@@ -172,6 +172,13 @@ impl<S: Speak> ScriptTask<S> {
             self.ask(Ask::Restore(&restored), None);
             self.restored = restored;
         }
+    }
+
+    fn no_state(&self) -> ComponentError {
+        ComponentError::Settings(format!(
+            "the state that was handed over to component '{}' is none of a script",
+            self.settings.component
+        ))
     }
 
     /// Hands the frame at hand to the program, if it can take it.
@@ -415,10 +422,13 @@ impl<S: Speak + 'static> TaskCore for ScriptTask<S> {
             }
             return Ok(());
         }
-        Err(ComponentError::Settings(format!(
-            "the state that was handed over to component '{}' is none of a script",
-            self.settings.component
-        )))
+        Err(self.no_state())
+    }
+
+    fn take_over(&mut self, handed: &[Handed<'_>], part: &Part) -> Result<(), ComponentError> {
+        let own = crate::component::script::part_of(handed, part);
+        let own = own.ok_or_else(|| self.no_state())?;
+        self.restore(&own)
     }
 
     fn finish(&mut self, ledger: LedgerSettings) {
