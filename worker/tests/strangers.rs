@@ -371,7 +371,7 @@ fn attacks(rng: &mut SmallRng, to: u32) -> Vec<(&'static str, Attack, bool)> {
             of_stranger(vec![
                 control(br#""complete""#),
                 control(br#"{"finish":[0,1]}"#),
-                control(br#"{"report":[[0,"Drained"],[1,"Finished"],[99,"Drained"]]}"#),
+                control(br#"{"report":{"epoch":1,"states":[[0,"Drained"],[1,"Finished"],[99,"Drained"]]}}"#),
                 control(br#"{"leaving":{"pending":0}}"#),
                 entries(1, fail_all()),
                 link_message::Kind::Numbered(Numbered {
