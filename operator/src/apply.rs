@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use thiserror::Error;
 use waterspout_api::resource::{API_VERSION, KIND, Topology, TopologyStatus};
 
@@ -165,9 +165,21 @@ impl Writer {
                 name: name.clone(),
             });
         }
+        self.patch(namespace, desired, &desired.body).await
+    }
+
+    /// Applies a body, which is that of an object or more, and takes over its fields from others.
+    async fn patch(
+        &self,
+        namespace: &str,
+        desired: &Desired,
+        body: &Value,
+    ) -> Result<DynamicObject, ApplyError> {
+        let (kind, name) = (desired.kind.kind, &desired.name);
         let how = PatchParams::apply(MANAGER).force();
-        let written = api.patch(name, &how, &Patch::Apply(&desired.body)).await;
-        let written = written.map_err(failed)?;
+        let api = self.api(namespace, desired.kind);
+        let written = api.patch(name, &how, &Patch::Apply(body)).await;
+        let written = written.map_err(|source| not_taken(desired, source))?;
         tracing::info!(namespace, kind, name, "wrote");
         Ok(written)
     }
@@ -184,14 +196,7 @@ impl Writer {
         };
         let mut body = desired.body.clone();
         body["metadata"]["resourceVersion"] = version.into();
-        let (kind, name) = (desired.kind.kind, &desired.name);
-        let how = PatchParams::apply(MANAGER).force();
-        let api = self.api(namespace, desired.kind);
-        api.patch(name, &how, &Patch::Apply(&body))
-            .await
-            .map_err(|source| not_taken(desired, source))?;
-        tracing::info!(namespace, kind, name, "wrote");
-        Ok(())
+        self.patch(namespace, desired, &body).await.map(drop)
     }
 
     async fn create_object(&self, namespace: &str, desired: &Desired) -> Result<DynamicObject, ApplyError> {

@@ -296,24 +296,11 @@ pub fn sentences(shape: &SentenceShape) -> Vec<String> {
 mod tests {
     use waterspout_core::value::Value as Field;
 
-    use super::super::testing::Recorder;
+    use super::super::testing::{Recorder, context};
     use super::*;
 
     fn generator(index: u32, tasks: u32, count: u64) -> Generator {
-        let context = Context {
-            topology: "test".into(),
-            component: "numbers".into(),
-            task: index,
-            index,
-            tasks,
-            inputs: Vec::new(),
-            components: Vec::new(),
-            outputs: Vec::new(),
-            base: ".".into(),
-            shared_stdout: false,
-            json_stdout: false,
-            services: Default::default(),
-        };
+        let context = context("numbers", index, tasks);
         let config = json!({"shape": {"sequence": {}}, "count": count});
         Generator::new(&config, &context).expect("the settings are right")
     }

@@ -1,10 +1,28 @@
-//! Records what components emit, for their tests.
+//! Records what components emit, and makes what they are told, for their tests.
 
 use std::sync::Arc;
 
 use waterspout_core::value::{Row, RowWriter, Value};
 
-use super::{ComponentError, Emit, EmitRoot, Held, Patience};
+use super::{ComponentError, Context, Emit, EmitRoot, Held, Patience};
+
+/// What task `index` of so many is told, without inputs and outputs.
+pub fn context(component: &str, index: u32, tasks: u32) -> Context {
+    Context {
+        topology: "test".into(),
+        component: component.into(),
+        task: index,
+        index,
+        tasks,
+        inputs: Vec::new(),
+        components: Vec::new(),
+        outputs: Vec::new(),
+        base: ".".into(),
+        shared_stdout: false,
+        json_stdout: false,
+        services: Default::default(),
+    }
+}
 
 /// What was emitted.
 #[derive(Debug)]

@@ -12,18 +12,8 @@ use super::*;
 
 fn context(base: &Path, index: u32, tasks: u32) -> Context {
     Context {
-        topology: "test".into(),
-        component: "lines".into(),
-        task: index,
-        index,
-        tasks,
-        inputs: Vec::new(),
-        components: Vec::new(),
-        outputs: Vec::new(),
         base: base.to_owned(),
-        shared_stdout: false,
-        json_stdout: false,
-        services: Default::default(),
+        ..super::super::testing::context("lines", index, tasks)
     }
 }
 
